@@ -1,0 +1,1 @@
+"""Structured products and factorisations for PyTorch: Kronecker, masked sparse, truncated SVD."""
