@@ -1,0 +1,159 @@
+"""Read YAML files into configuration models; an error names file, key, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lowdim.config.errors import UserError
+from lowdim.config.run import RunConfig
+from lowdim.config.study import ArmConfig, Study, StudyFile
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_run(path: Path | str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the run configuration in a file, with the keys of `overrides` put over it."""
+    raw = {**_read(Path(path)), **{k: v for k, v in (overrides or {}).items() if v is not None}}
+    return _validate(RunConfig, raw, str(path))
+
+
+def study_names(folder: Path | str) -> list[str]:
+    """Return the names of the studies in a folder, sorted."""
+    return sorted(path.stem for path in Path(folder).glob("*.yaml"))
+
+
+def load_study(
+    name: str,
+    *,
+    folder: Path | str = "config/studies",
+    scale: str = "standard",
+    seeds: int | None = None,
+) -> Study:
+    """Return a study at a scale, every arm made whole from defaults, own keys and the scale's."""
+    path = Path(folder) / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(f"{path}: no such study; there are {study_names(folder)}")
+    file = _validate(StudyFile, _read(path), str(path))
+    change = file.scales.get(scale)  # type: ignore[call-overload]
+    kept = change.arms if change and change.arms else list(file.arms)
+    override = change.override if change else {}
+    arms = {}
+    for arm in kept:
+        whole = _merge(_merge({"label": arm, **file.defaults}, file.arms[arm] or {}), override)
+        arms[arm] = _validate(ArmConfig, whole, str(path), ("arms", arm))
+    return Study(
+        name=name,
+        question=file.question,
+        about=file.about,
+        scale=scale,  # type: ignore[arg-type]
+        seeds=seeds or (change.seeds if change and change.seeds else file.seeds),
+        hypotheses=[h for h in file.hypotheses if _arms_of(h) <= set(arms)],
+        arms=arms,
+        published={arm: row for arm, row in file.published.items() if arm in arms},
+    )
+
+
+def _arms_of(hypothesis) -> set[str]:
+    return {arm for contrast in hypothesis.contrasts for arm in (contrast.a, contrast.b)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {text}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values, got {type(raw).__name__}")
+    return raw
+
+
+def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return base with the keys of change put over it, mappings merged key by key.
+
+    A mapping that names another `name` or `kind` replaces the old one whole, for its keys mean
+    something else.
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        same = both and all(
+            value.get(tag, old.get(tag)) == old.get(tag) for tag in ("name", "kind")
+        )
+        merged[key] = _merge(old, value) if same else value  # type: ignore[arg-type]
+    return merged
+
+
+def _validate(model: type[Model], raw: Any, file: str, prefix: tuple = ()) -> Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{file}: {_sentence(model, error, prefix)}") from None
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, prefix: tuple) -> str:
+    """Return the first complaint as one line: key, what was expected, what came."""
+    first, *rest = error.errors(include_url=False)
+    where = [*prefix, *(part for part in first["loc"] if not _is_tag(part, first))]
+    key = ".".join(str(part) for part in where)
+    value = first["input"]
+    if first["type"] == "extra_forbidden":
+        allowed = _siblings(model, first["loc"])
+        near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        said = f"unknown key {key!r}{guess} (allowed: {', '.join(sorted(allowed))})"
+    elif first["type"] == "missing":
+        said = f"{key} is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(value, dict) else f", got {value!r}"
+        said = f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
+    return said + (f" (and {len(rest)} more)" if rest else "")
+
+
+def _is_tag(part: Any, complaint: Any) -> bool:
+    """Whether a step of a complaint's path is a union's tag rather than a key of the file."""
+    return isinstance(part, str) and part in _TAGS and part != complaint["loc"][-1]
+
+
+_TAGS = {"dense", "kronecker", "lowrank", "lowrank_diag", "masked", "adam", "sgd"}
+
+
+def _siblings(model: type[BaseModel], location: tuple) -> list[str]:
+    """Return the keys that were allowed beside an unknown one, from the JSON schema."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: dict, tag: str | None = None) -> dict:
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].rsplit("/", 1)[1]], tag)
+        for option in node.get("anyOf", []) + node.get("oneOf", []):
+            found = resolve(option)
+            names = [p.get("const") for p in found.get("properties", {}).values()]
+            if "properties" in found and (tag is None or tag in names):
+                return found
+        return node
+
+    node = schema
+    for part in location[:-1]:
+        if isinstance(part, int):
+            node = resolve(node).get("items", {})
+        elif part in (found := resolve(node)).get("properties", {}):
+            node = found["properties"][part]
+        elif "discriminator" in node or part in _TAGS:
+            node = resolve(node, part)
+        else:
+            extra = found.get("additionalProperties")
+            node = extra if isinstance(extra, dict) else {}
+    return list(resolve(node).get("properties", {}))

@@ -1,0 +1,118 @@
+"""A study: its question, its hypotheses, and the arms that answer them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lowdim.config.base import Count, Strict
+from lowdim.config.data import DataConfig
+from lowdim.config.model import ModelConfig
+from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
+
+ScaleName = Literal["smoke", "standard", "full"]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
+
+
+class ArmConfig(Strict):
+    """All that decides the result of one arm but the seed."""
+
+    label: str
+    data: DataConfig
+    model: ModelConfig
+    optimiser: OptimiserConfig
+    training: TrainingConfig
+    tuning: TuningConfig | None = None
+
+    @model_validator(mode="after")
+    def _rate_is_known(self) -> ArmConfig:
+        tuned = self.tuning.space if self.tuning else {}
+        if self.optimiser.learning_rate is None and "learning_rate" not in tuned:
+            raise ValueError("optimiser.learning_rate must be set where tuning does not choose it")
+        known = set(type(self.optimiser).model_fields) - {"name"}
+        if strange := set(tuned) - known:
+            raise ValueError(f"tuning.space must be among {sorted(known)}, got {sorted(strange)}")
+        return self
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides a result, without what only names it."""
+        return self.model_dump(mode="json", exclude={"label"}, exclude_none=True)
+
+
+class Contrast(Strict):
+    """Arm `a` against arm `b` in one metric, paired over seeds.
+
+    The estimate is the mean of a - b (of log10 a - log10 b where `scale` is log); `margin` is in
+    the unit of that estimate. A negative margin states how much worse still counts as no worse.
+    """
+
+    metric: str
+    a: Identifier
+    b: Identifier
+    direction: Literal["greater", "less", "different"] = "greater"
+    margin: float = 0.0
+    scale: Literal["linear", "log"] = "linear"
+
+
+class Hypothesis(Strict):
+    """A statement fixed before the run, and the contrasts, all or any, on which it stands."""
+
+    name: Identifier
+    statement: str
+    contrasts: Annotated[list[Contrast], Field(min_length=1)]
+    combine: Literal["all", "any"] = "all"
+
+
+class Scale(Strict):
+    """What a scale changes: the arms it keeps, the seeds, and overrides that win over any arm."""
+
+    arms: list[Identifier] | None = None
+    seeds: Count | None = None
+    override: dict[str, Any] = {}
+
+
+class StudyFile(Strict):
+    """A study as its YAML file writes it; arms hold only what differs from `defaults`."""
+
+    question: str
+    about: str = ""
+    seeds: Count
+    hypotheses: list[Hypothesis] = []
+    defaults: dict[str, Any]
+    arms: Annotated[dict[Identifier, dict[str, Any] | None], Field(min_length=1)]
+    scales: dict[ScaleName, Scale] = {}
+    published: dict[Identifier, dict[str, float]] = {}
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> StudyFile:
+        for key, scale in self.scales.items():
+            if strange := set(scale.arms or ()) - set(self.arms):
+                raise ValueError(
+                    f"scales.{key}.arms must be among {sorted(self.arms)}, got {sorted(strange)}"
+                )
+        if strange := set(self.published) - set(self.arms):
+            raise ValueError(
+                f"published must name arms among {sorted(self.arms)}, got {sorted(strange)}"
+            )
+        for hypothesis in self.hypotheses:
+            named = {arm for c in hypothesis.contrasts for arm in (c.a, c.b)}
+            if strange := named - set(self.arms):
+                raise ValueError(
+                    f"hypotheses.{hypothesis.name} must compare arms among {sorted(self.arms)}, "
+                    f"got {sorted(strange)}"
+                )
+        return self
+
+
+class Study(Strict):
+    """A study at one scale, every arm whole."""
+
+    name: Identifier
+    question: str
+    about: str
+    scale: ScaleName
+    seeds: Count
+    hypotheses: list[Hypothesis]
+    arms: dict[Identifier, ArmConfig]
+    published: dict[Identifier, dict[str, float]]
