@@ -31,4 +31,4 @@ class RunConfig(Strict):
     cache: Path | None = None
     data_root: Path | None = None
     download: bool = False
-    blocks: dict[Identifier, dict[Identifier, list[Identifier]]] = {}
+    blocks: dict[Identifier, dict[Identifier, list[Identifier]]] = Field(default_factory=dict)

@@ -69,7 +69,7 @@ class Scale(Strict):
 
     arms: list[Identifier] | None = None
     seeds: Count | None = None
-    override: dict[str, Any] = {}
+    override: dict[str, Any] = Field(default_factory=dict)
 
 
 class StudyFile(Strict):
@@ -78,11 +78,11 @@ class StudyFile(Strict):
     question: str
     about: str = ""
     seeds: Count
-    hypotheses: list[Hypothesis] = []
+    hypotheses: list[Hypothesis] = Field(default_factory=list)
     defaults: dict[str, Any]
     arms: Annotated[dict[Identifier, dict[str, Any] | None], Field(min_length=1)]
-    scales: dict[ScaleName, Scale] = {}
-    published: dict[Identifier, dict[str, float]] = {}
+    scales: dict[ScaleName, Scale] = Field(default_factory=dict)
+    published: dict[Identifier, dict[str, float]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> StudyFile:

@@ -1,0 +1,37 @@
+"""The only place that writes or reads result files: atomically, with checksum and provenance."""
+
+from lowdim.records.digests import DECIDES, code_digest, content_key
+from lowdim.records.files import (
+    damaged_files,
+    read_json,
+    read_table,
+    remove,
+    sidecar,
+    write_bytes,
+    write_json,
+    write_table,
+)
+from lowdim.records.layout import BlockPaths, StudyPaths, blocks, study_paths
+from lowdim.records.provenance import provenance
+from lowdim.records.store import ReplicaRecord, ReplicaStore
+
+__all__ = [
+    "DECIDES",
+    "BlockPaths",
+    "ReplicaRecord",
+    "ReplicaStore",
+    "StudyPaths",
+    "blocks",
+    "code_digest",
+    "content_key",
+    "damaged_files",
+    "provenance",
+    "read_json",
+    "read_table",
+    "remove",
+    "sidecar",
+    "study_paths",
+    "write_bytes",
+    "write_json",
+    "write_table",
+]
