@@ -1,0 +1,65 @@
+# Everything a person does here. `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench report plan doctor setup clean clean-venv
+
+# The first Python that is 3.11, 3.12 or 3.13 and can make environments; override with PYTHON=...
+CANDIDATES := $(wildcard .venv/bin/python) python3 python3.13 python3.12 python3.11
+RIGHT := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+ifndef PYTHON
+PYTHON := $(shell for p in $(CANDIDATES); do $$p -c '$(RIGHT)' >/dev/null 2>&1 && echo $$p && break; done)
+endif
+
+# One thread in each worker: two workers of pytest, or the threads of a run, fill the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+ARGS ?=
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@echo 'ARGS="..." is handed on, as in: make run ARGS="--scale smoke"'
+
+run: setup ## run the studies in config/config.yaml, what is missing or outdated only
+	@.venv/bin/lowdim run $(ARGS)
+
+test: setup ## run the tests (no network, no GPU needed; under ten minutes on two cores)
+	@$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+lint: setup ## check style, types, formatting of the workflow and direction of imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/lint-imports
+
+format: setup ## format Python and workflow files
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt Snakefile workflow
+
+bench: setup ## measure kernels and studies against what else there is
+	@$(PYTHON) workflow/environment.py --extra bench
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+
+report: setup ## write results/report.html again from the results that are there
+	@.venv/bin/lowdim report $(ARGS)
+
+plan: setup ## say what `make run` would do and how long it takes
+	@.venv/bin/lowdim plan $(ARGS)
+
+doctor: setup ## say what was found: versions, devices, backends, data, caches
+	@.venv/bin/lowdim doctor $(ARGS)
+
+setup: ## set .venv up if it is missing or stale
+ifeq ($(PYTHON),)
+	@echo 'No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian: python3 and' >&2
+	@echo 'python3-venv) or name one: make PYTHON=/path/to/python3.12' >&2
+	@exit 2
+else
+	@$(PYTHON) workflow/environment.py
+endif
+
+clean: ## delete results and what tools left; .venv stays
+	@rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find results -mindepth 1 -not -name README.md -delete
+
+clean-venv: ## delete .venv; the next make sets it up again
+	@rm -rf .venv .venv.lock
