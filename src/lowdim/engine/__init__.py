@@ -1,0 +1,53 @@
+"""Engines: (program, task, replicas) in, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lowdim.data.task import Task
+from lowdim.engine.job import OnEpoch, Probe, Program, Replica, ReplicaResult, ReplicaView
+from lowdim.engine.seeds import generator, split_rows, stream_seed
+from lowdim.engine.torch_engine import TorchRun
+
+ENGINES = ("auto", "torch")
+
+__all__ = [
+    "ENGINES",
+    "OnEpoch",
+    "Probe",
+    "Program",
+    "Replica",
+    "ReplicaResult",
+    "ReplicaView",
+    "generator",
+    "split_rows",
+    "stream_seed",
+    "train",
+]
+
+
+def train(
+    program: Program,
+    task: Task,
+    replicas: Sequence[Replica],
+    *,
+    engine: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_epoch: OnEpoch | None = None,
+) -> list[ReplicaResult]:
+    """Return the results of training every replica, in their order, as one program.
+
+    An engine asked for by name runs or raises ValueError; `auto` takes the fastest that can.
+    Every result names the engine that ran.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
+    if not replicas:
+        return []
+    results = TorchRun(program, task, replicas, torch.device(device), dtype).run(on_epoch)
+    for result in results:
+        result.engine = "torch"
+    return results

@@ -24,14 +24,14 @@ class ReplicaRecord:
     """What is kept of one finished replica.
 
     `values` are scalars (metrics, hyperparameters, engine, seconds); `curves` maps
-    (split, metric) to an array whose first axis is the point in time and whose further axis, if
-    any, is `index`; `epochs` maps the same pair to the epoch of each point.
+    (split, metric) to an array (points,) or (points, indices), `times` the same pair to the
+    (points, 2) epochs and steps at which it was read.
     """
 
     key: str
     values: dict[str, Any]
     curves: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    epochs: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    times: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
 
 class ReplicaStore:
@@ -88,7 +88,7 @@ def _pack(records: list[ReplicaRecord]) -> bytes:
         for place, (pair, values) in enumerate(record.curves.items()):
             names.append(list(pair))
             arrays[f"{number}.{place}.v"] = np.asarray(values)
-            arrays[f"{number}.{place}.e"] = np.asarray(record.epochs[pair])
+            arrays[f"{number}.{place}.t"] = np.asarray(record.times[pair])
         heads.append({"key": record.key, "values": record.values, "curves": names})
     arrays["heads"] = np.frombuffer(json.dumps(heads).encode(), np.uint8)
     buffer = io.BytesIO()
@@ -104,6 +104,6 @@ def _unpack(payload: bytes) -> list[ReplicaRecord]:
             for place, name in enumerate(head["curves"]):
                 pair = (name[0], name[1])
                 record.curves[pair] = arrays[f"{number}.{place}.v"]
-                record.epochs[pair] = arrays[f"{number}.{place}.e"]
+                record.times[pair] = arrays[f"{number}.{place}.t"]
             records.append(record)
     return records

@@ -1,0 +1,60 @@
+"""Loss and accuracy of R networks on whole splits, in pieces that fit in memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lowdim.data.task import Split
+from lowdim.engine.network import StackedNetwork, replica_losses
+
+_PIECE = 1 << 21
+
+
+def gather(split: Split, data_set: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets (R, batch, ...) of each replica's set at its rows (R, batch)."""
+    if split.sets == 1:
+        return split.inputs[0][rows], split.targets[0][rows]
+    places = data_set[:, None]
+    return split.inputs[places, rows], split.targets[places, rows]
+
+
+@torch.no_grad()
+def evaluate(
+    network: StackedNetwork,
+    loss: str,
+    split: Split,
+    data_set: Tensor,
+    rows: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return `loss` (R,) and, for classes, `accuracy` (R,) in percent.
+
+    `rows` (R, n) restricts each replica to rows of its set.
+    """
+    count = split.samples if rows is None else rows.shape[1]
+    width = split.inputs[0, 0].numel()
+    piece = max(1, min(count, _PIECE // (len(network) * max(width, 100))))
+    total = torch.zeros(len(network), dtype=torch.float64, device=network.theta.device)
+    right = torch.zeros_like(total)
+    for start in range(0, count, piece):
+        x, y = _part(split, data_set, rows, slice(start, start + piece))
+        outputs = network.outputs(network.theta, x)
+        total += replica_losses(loss, outputs, y).double() * x.shape[1]
+        if loss == "cross_entropy":
+            right += (outputs.argmax(-1) == y).sum(1)
+    metrics = {"loss": total / count}
+    if loss == "cross_entropy":
+        metrics["accuracy"] = 100 * right / count
+    return metrics
+
+
+def _part(
+    split: Split, data_set: Tensor, rows: Tensor | None, part: slice
+) -> tuple[Tensor, Tensor]:
+    if rows is not None:
+        return gather(split, data_set, rows[:, part])
+    if split.sets == 1:
+        count = len(data_set)
+        x, y = split.inputs[0, part], split.targets[0, part]
+        return x.expand(count, *x.shape), y.expand(count, *y.shape)
+    return split.inputs[data_set, part], split.targets[data_set, part]

@@ -1,0 +1,102 @@
+"""What an engine is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from lowdim.optim import Rule
+
+Curve = dict[tuple[str, str], np.ndarray]
+
+
+class Probe(Protocol):
+    """A function of the weights, run between epochs.
+
+    `every` is the number of epochs between two readings; the start and the end are always read.
+    """
+
+    every: int
+
+    def __call__(self, view: ReplicaView) -> dict[str, Tensor]:
+        """Return metrics by name, each (R,) or (R, indices)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReplicaView:
+    """The weights of R replicas between two epochs, for probes.
+
+    `params` and `buffers` have a leading axis R, `data_set` (R,) says which set each one uses.
+    """
+
+    module: nn.Module
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    data_set: Tensor
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the replicas of one arm share.
+
+    `build` returns a network whose start is drawn from torch's global generator. `watch` names
+    the held-out splits that are evaluated after every epoch (and before the first), `final` those
+    evaluated once, after the last. `step_metrics` keeps each step's loss, squared gradient norm
+    and its product with the step before.
+    """
+
+    build: Callable[[], nn.Module]
+    rule: Rule
+    epochs: int
+    batch_size: int | None
+    schedule: str = "constant"
+    probes: tuple[Probe, ...] = ()
+    watch: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+    step_metrics: bool = False
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One training run: a seed and a setting of the update rule's hyperparameters.
+
+    `train_rows` are the rows of the training split that it trains on (all, if absent);
+    `score_rows` are scored once, after the last epoch, as split `validation`. `start` replaces the
+    drawn parameters, `orders` (epochs, rows) the drawn order of samples.
+    """
+
+    seed: int
+    hyper: Mapping[str, float]
+    data_set: int = 0
+    train_rows: Tensor | None = None
+    score_rows: Tensor | None = None
+    start: Mapping[str, Tensor] | None = None
+    orders: Tensor | None = None
+
+
+@dataclass
+class ReplicaResult:
+    """What became of a replica.
+
+    `metrics` are scalars read after the last epoch, by (split, metric); `curves` arrays (points,)
+    or (points, indices) with their `times` (points, 2) in epochs and steps. `diverged_epoch` is
+    None unless a loss was not finite. `state` holds the final parameters and buffers.
+    """
+
+    metrics: dict[tuple[str, str], float] = field(default_factory=dict)
+    curves: Curve = field(default_factory=dict)
+    times: Curve = field(default_factory=dict)
+    diverged_epoch: int | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    engine: str = ""
+    device: str = ""
+
+
+OnEpoch = Callable[[int, int], Any]
+"""Called after every epoch with its number and the count of replicas still running."""

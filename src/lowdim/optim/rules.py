@@ -1,0 +1,137 @@
+"""Update rules: pure functions of parameters, gradients, state and hyperparameters.
+
+Parameters are a mapping from names to tensors. A hyperparameter is a number, or a tensor (R,)
+where every tensor has a leading replica axis of length R. Engines and `torch.optim` classes are
+shells over these rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+State = dict[str, Any]
+Hyper = Mapping[str, float | Tensor]
+
+
+class Rule(Protocol):
+    """An update rule; `elementwise` says that each scalar is updated by itself.
+
+    Then an engine may present all parameters as one tensor. `defaults` are the hyperparameters
+    with their usual values; learning_rate has none.
+    """
+
+    elementwise: bool
+    defaults: Mapping[str, float]
+
+    def init(self, params: Params) -> State:
+        """Return the state before the first step."""
+        ...
+
+    def update(
+        self, params: Params, grads: Params, state: State, hyper: Hyper
+    ) -> tuple[Params, State]:
+        """Return parameters and state after one step; the arguments are left as they are."""
+        ...
+
+
+class Sgd:
+    """Gradient descent with momentum: b <- momentum b + g + weight_decay p; p <- p - rate b."""
+
+    elementwise = True
+    defaults: Mapping[str, float] = {"momentum": 0.0, "weight_decay": 0.0}
+
+    def init(self, params: Params) -> State:
+        return {"velocity": {name: torch.zeros_like(p) for name, p in params.items()}}
+
+    def update(
+        self, params: Params, grads: Params, state: State, hyper: Hyper
+    ) -> tuple[Params, State]:
+        momentum = hyper.get("momentum", 0.0)
+        rate = hyper["learning_rate"]
+        new, velocity = {}, {}
+        for name, p in params.items():
+            g = decayed(p, grads[name], hyper.get("weight_decay", 0.0))
+            if _is_zero(momentum):
+                velocity[name] = state["velocity"][name]
+            else:
+                g = velocity[name] = g + state["velocity"][name] * along(momentum, p)
+            new[name] = p - g * along(rate, p)
+        return new, {"velocity": velocity}
+
+
+class Adam:
+    """Adam with L2 weight decay (Kingma and Ba, "Adam: A Method for Stochastic Optimization").
+
+
+    Bias corrections are computed in float64 and rounded once.
+    """
+
+    elementwise = True
+    defaults: Mapping[str, float] = {
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "weight_decay": 0.0,
+    }
+
+    def init(self, params: Params) -> State:
+        zeros = {name: torch.zeros_like(p) for name, p in params.items()}
+        return {"step": 0, "mean": zeros, "square": dict(zeros)}
+
+    def update(
+        self, params: Params, grads: Params, state: State, hyper: Hyper
+    ) -> tuple[Params, State]:
+        hyper = {**self.defaults, **hyper}
+        beta1, beta2, epsilon = hyper["beta1"], hyper["beta2"], hyper["epsilon"]
+        step = state["step"] + 1
+        size = _wide(hyper["learning_rate"]) / (1 - _wide(beta1) ** step)
+        spread = (1 - _wide(beta2) ** step) ** -0.5
+        new, mean, square = {}, {}, {}
+        for name, p in params.items():
+            g = decayed(p, grads[name], hyper["weight_decay"])
+            mean[name] = torch.lerp(state["mean"][name], g, along(1 - _wide(beta1), p))
+            fresh = (g * g).mul_(along(1 - _wide(beta2), p))
+            square[name] = fresh.add_(state["square"][name] * along(beta2, p))
+            scale = square[name].sqrt().mul_(along(spread, p)).add_(along(epsilon, p))
+            new[name] = p - mean[name].div(scale).mul_(along(size, p))
+        return new, {"step": step, "mean": mean, "square": square}
+
+
+def decayed(p: Tensor, g: Tensor, weight_decay: float | Tensor) -> Tensor:
+    """Return g + weight_decay p."""
+    return g if _is_zero(weight_decay) else g + p * along(weight_decay, p)
+
+
+def along(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """Return a hyperparameter in the form that broadcasts over `like`.
+
+    A number stays one; a tensor, one value a replica, is rounded to the dtype of `like`.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    value = value.to(like.device, like.dtype)
+    return value.reshape(value.shape + (1,) * (like.dim() - 1)) if value.dim() else value
+
+
+def select(state: State, keep: Tensor) -> State:
+    """Return the state of those replicas whose places are in `keep`."""
+    chosen: State = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            chosen[key] = {name: tensor[keep] for name, tensor in value.items()}
+        else:
+            chosen[key] = value[keep] if isinstance(value, Tensor) and value.dim() else value
+    return chosen
+
+
+def _wide(value: float | Tensor) -> float | Tensor:
+    return value.double() if isinstance(value, Tensor) else value
+
+
+def _is_zero(value: float | Tensor) -> bool:
+    return not isinstance(value, Tensor) and value == 0
