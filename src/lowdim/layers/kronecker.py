@@ -1,0 +1,62 @@
+"""A linear layer whose weight is a Kronecker product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from lowdim.layers.base import StructuredLinear, draw_normal
+from lowdim.layers.factor_shapes import check_factor_shapes, fewest_parameter_shapes
+from lowdim_kernels import kron_matmul
+
+
+class KroneckerLinear(StructuredLinear):
+    """x (A1 ⊗ ... ⊗ Am)^T + b, with rectangular factors (out_k, in_k).
+
+    `factors` gives the shapes, whose product must be (out, in), or their number, in which case
+    the shapes with the fewest parameters are chosen.
+
+    Start: every entry of every factor is normal with variance (gain / in)^(1/m). An entry of W is
+    a product of m of them, so each has variance gain / in exactly (but heavier tails).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        factors: int | Sequence[Sequence[int]] = 2,
+        gain: float = 2.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, gain=gain, device=device, dtype=dtype)
+        if isinstance(factors, int):
+            shapes = fewest_parameter_shapes(out_features, in_features, factors)
+        else:
+            shapes = check_factor_shapes(factors, out_features, in_features)
+        self.factor_shapes = shapes
+        self.factors = nn.ParameterList(
+            nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes
+        )
+        self.reset_parameters(generator)
+
+    def reset_weight(self, generator: torch.Generator | None = None) -> None:
+        variance = (self.gain / self.in_features) ** (1 / len(self.factors))
+        for factor in self.factors:
+            draw_normal(factor, variance, generator)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        return kron_matmul(x, tuple(self.factors))
+
+    def materialize(self) -> Tensor:
+        return reduce(torch.kron, self.factors)
+
+    def extra_repr(self) -> str:
+        shapes = " ⊗ ".join(f"{rows}x{columns}" for rows, columns in self.factor_shapes)
+        return f"{super().extra_repr()}, factors={shapes}"
