@@ -1,0 +1,115 @@
+"""Train what is planned and not yet kept, many replicas at once on several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import torch
+
+from lowdim.config import RunConfig
+from lowdim.data.task import Task
+from lowdim.engine import Program, ReplicaResult, train
+from lowdim.progress import Progress
+from lowdim.records import ReplicaRecord, ReplicaStore
+from lowdim.studies.programs import PlannedReplica
+
+_AT_ONCE = 50
+
+ToRecord = Callable[[PlannedReplica, ReplicaResult], ReplicaRecord]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Replicas of one arm that share a program and a task."""
+
+    program: Program
+    task: Task
+    planned: Sequence[PlannedReplica]
+
+
+class Interrupted(Exception):
+    """Raised inside a worker when the run is to end; finished replicas are kept."""
+
+
+def execute(
+    work: Sequence[Work],
+    store: ReplicaStore,
+    run: RunConfig,
+    to_record: ToRecord,
+    progress: Progress,
+    label: str,
+) -> None:
+    """Train every planned replica that the store lacks and keep each as soon as it is done."""
+    missing = [_without_kept(item, store) for item in work]
+    chunks = list(_chunks([item for item in missing if item.planned], run.threads))
+    total = sum(len(item.planned) for item in work)
+    lacking = sum(len(chunk.planned) for chunk in chunks)
+    if lacking < total:
+        progress.message(f"{label}: {total - lacking} of {total} replicas are kept from before")
+    if not chunks:
+        return
+    epochs = sum(len(chunk.planned) * chunk.program.epochs for chunk in chunks)
+    progress.start(lacking, epochs, label)
+    stop = threading.Event()
+    torch.set_num_threads(1)
+    lock = threading.Lock()
+
+    def job(chunk: Work) -> None:
+        def on_epoch(epoch: int, running: int) -> None:
+            if stop.is_set():
+                raise Interrupted
+            with lock:
+                progress.advance(len(chunk.planned))
+
+        results = train(
+            chunk.program,
+            chunk.task,
+            [planned.replica for planned in chunk.planned],
+            engine=run.engine,
+            device=run.device,
+            dtype=getattr(torch, run.precision),
+            on_epoch=on_epoch,
+        )
+        pairs = zip(chunk.planned, results, strict=True)
+        records = [to_record(planned, result) for planned, result in pairs]
+        with lock:
+            store.add(records)
+
+    with ThreadPoolExecutor(run.threads) as pool:
+        futures = [pool.submit(job, chunk) for chunk in chunks]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    progress.close()
+
+
+def _without_kept(item: Work, store: ReplicaStore) -> Work:
+    unique: dict[str, PlannedReplica] = defaultdict()
+    for planned in item.planned:
+        if planned.key not in store:
+            unique.setdefault(planned.key, planned)
+    return Work(item.program, item.task, list(unique.values()))
+
+
+def _chunks(work: Sequence[Work], threads: int) -> Iterator[Work]:
+    """Split into pieces of at most fifty replicas, the long ones first so that threads end alike.
+
+    An item is cut into as many pieces as there are threads where it is the only one.
+    """
+    pieces = []
+    for item in work:
+        parts = max(-(-len(item.planned) // _AT_ONCE), threads if len(work) < threads else 1)
+        size = -(-len(item.planned) // parts)
+        for start in range(0, len(item.planned), size):
+            part = item.planned[start : start + size]
+            pieces.append(Work(item.program, item.task, part))
+    yield from sorted(pieces, key=lambda w: -len(w.planned) * w.program.epochs)

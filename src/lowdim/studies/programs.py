@@ -1,0 +1,126 @@
+"""From the configuration of an arm to what an engine trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from lowdim.config import ArmConfig, RunConfig
+from lowdim.config.training import TuningConfig
+from lowdim.data.task import Task
+from lowdim.engine import Program, Replica, split_rows
+from lowdim.models import build_model
+from lowdim.optim import RULES
+from lowdim.records import code_digest, content_key
+
+
+@dataclass(frozen=True)
+class PlannedReplica:
+    """A replica of an arm with the key under which its record is kept."""
+
+    arm: str
+    key: str
+    replica: Replica
+
+
+def final_program(arm: ArmConfig, task: Task) -> Program:
+    """Return the program of an arm's final runs: watched on `monitor`, the rest read once."""
+    training = arm.training
+    return Program(
+        build=partial(build_model, arm.model),
+        rule=RULES[arm.optimiser.name](),
+        epochs=training.epochs,
+        batch_size=_batch(training.batch_size),
+        schedule=training.schedule,
+        watch=tuple(name for name in task.held_out if name == "monitor"),
+        final=tuple(name for name in task.held_out if name != "monitor"),
+    )
+
+
+def trial_program(arm: ArmConfig) -> Program:
+    """Return the program of an arm's tuning trials, which see training samples alone."""
+    tuning = _tuning(arm)
+    return Program(
+        build=partial(build_model, arm.model),
+        rule=RULES[arm.optimiser.name](),
+        epochs=tuning.epochs,
+        batch_size=_batch(tuning.batch_size or arm.training.batch_size),
+        schedule=arm.training.schedule,
+    )
+
+
+def plan_final(
+    name: str, arm: ArmConfig, run: RunConfig, seed: int, hyper: Mapping[str, float]
+) -> PlannedReplica:
+    """Return the final run of an arm with one seed at chosen hyperparameters."""
+    return _planned(name, arm, run, Replica(seed, {**arm.optimiser.hyper(), **hyper}), "final")
+
+
+def plan_trial(
+    name: str,
+    arm: ArmConfig,
+    run: RunConfig,
+    seed: int,
+    hyper: Mapping[str, float],
+    samples: int,
+) -> PlannedReplica:
+    """Return one trial: trained on part of `samples` training samples, scored on the rest."""
+    fitted, held = split_rows(samples, _tuning(arm).validation, seed)
+    replica = Replica(seed, {**arm.optimiser.hyper(), **hyper}, train_rows=fitted, score_rows=held)
+    return _planned(name, arm, run, replica, "trial")
+
+
+def model_size(arm: ArmConfig) -> dict[str, int]:
+    """Return `parameters`, the stored trainable scalars, and `effective_parameters`."""
+    with torch.device("meta"):
+        module = build_model(arm.model)
+    stored = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return {"parameters": stored, "effective_parameters": effective_parameters(module)}
+
+
+def effective_parameters(module: nn.Module) -> int:
+    """Return the number of free scalars, as structured layers count their own."""
+    own = getattr(module, "effective_parameters", None)
+    if own is not None:
+        return int(own)
+    direct = sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad)
+    return direct + sum(effective_parameters(child) for child in module.children())
+
+
+def _planned(
+    name: str, arm: ArmConfig, run: RunConfig, replica: Replica, stage: str
+) -> PlannedReplica:
+    deciding: dict[str, Any] = arm.deciding()
+    tuning = deciding.pop("tuning", None)
+    deciding["optimiser"].pop("learning_rate", None)
+    if stage == "trial":
+        deciding["tuning"] = {k: v for k, v in tuning.items() if k not in ("trials", "space")}
+        deciding["training"].pop("epochs")
+    key = content_key(
+        {
+            "arm": deciding,
+            "stage": stage,
+            "seed": replica.seed,
+            "hyper": {k: float(v) for k, v in replica.hyper.items()},
+            "engine": run.engine,
+            "device": run.device.split(":")[0],
+            "precision": run.precision,
+            "code": code_digest("replica"),
+        }
+    )
+    return PlannedReplica(name, key, replica)
+
+
+def _tuning(arm: ArmConfig) -> TuningConfig:
+    if arm.tuning is None:
+        raise AssertionError(f"arm {arm.label} is not tuned")
+    return arm.tuning
+
+
+def _batch(size: int | str) -> int | None:
+    return None if size == "full" else int(size)

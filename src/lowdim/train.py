@@ -1,0 +1,115 @@
+"""Train every arm at its chosen hyperparameters, over all seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lowdim.config import RunConfig, Study, UserError
+from lowdim.engine import ReplicaResult
+from lowdim.progress import Progress
+from lowdim.records import (
+    ReplicaRecord,
+    ReplicaStore,
+    provenance,
+    read_json,
+    study_paths,
+    write_table,
+)
+from lowdim.studies.execute import Work, execute
+from lowdim.studies.programs import PlannedReplica, final_program, model_size, plan_final
+from lowdim.studies.tasks import build_task
+
+CURVE_COLUMNS = ["arm", "seed", "epoch", "step", "split", "metric", "index", "value"]
+
+
+def train_block(
+    study: Study,
+    run: RunConfig,
+    arms: Sequence[str],
+    tuned_path: Path | None,
+    runs_path: Path,
+    curves_path: Path,
+    progress: Progress,
+) -> None:
+    """Write one row a replica and the curves of a block's final runs."""
+    store = ReplicaStore(study_paths(run, study.name).store)
+    tuned = read_json(tuned_path) if tuned_path else {}
+    work: list[Work] = []
+    for name in arms:
+        arm = study.arms[name]
+        task = build_task(arm.data, run)
+        planned = [
+            plan_final(name, arm, run, seed, _chosen(tuned, name, seed) if arm.tuning else {})
+            for seed in range(study.seeds)
+        ]
+        work.append(Work(final_program(arm, task), task, planned))
+    execute(work, store, run, final_record, progress, f"{study.name}: training")
+    planned = [replica for item in work for replica in item.planned]
+    sizes = {name: model_size(study.arms[name]) for name in arms}
+    made_by = provenance("train", study)
+    rows = [_row(replica, store[replica.key], sizes[replica.arm]) for replica in planned]
+    write_table(runs_path, pd.DataFrame(rows), made_by)
+    curves = [_curves(replica, store[replica.key]) for replica in planned]
+    write_table(curves_path, pd.concat(curves, ignore_index=True), made_by)
+
+
+def final_record(planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecord:
+    """Return what is kept of a final run: metrics, curves, and how it ended."""
+    metric = partial(result.metrics.get)
+    monitor = result.curves.get(("monitor", "loss"), np.array([]))
+    ended = result.diverged_epoch is None
+    values = {
+        "test_accuracy": metric(("test", "accuracy"), math.nan),
+        "fresh_accuracy": metric(("fresh", "accuracy"), math.nan),
+        "best_loss": float(np.nanmin(monitor[1:])) if len(monitor) > 1 else math.nan,
+        "final_loss": float(monitor[-1]) if ended and len(monitor) else math.nan,
+        "diverged_epoch": result.diverged_epoch,
+        "engine": result.engine,
+        "device": result.device,
+        "seconds": result.seconds,
+    }
+    return ReplicaRecord(planned.key, values, result.curves, result.times)
+
+
+def _chosen(tuned: dict[str, Any], arm: str, seed: int) -> dict[str, float]:
+    try:
+        return tuned[arm][str(seed)]["hyper"]
+    except KeyError:
+        raise UserError(f"tuned.json has no entry for {arm}, seed {seed}; tune again") from None
+
+
+def _row(planned: PlannedReplica, record: ReplicaRecord, size: dict[str, int]) -> dict[str, Any]:
+    row: dict[str, Any] = {"arm": planned.arm, "seed": planned.replica.seed}
+    return {**row, **planned.replica.hyper, **size, **record.values}
+
+
+def _curves(planned: PlannedReplica, record: ReplicaRecord) -> pd.DataFrame:
+    """Return a replica's curves in long form."""
+    frames = []
+    for (split, metric), values in record.curves.items():
+        table = np.atleast_2d(values.T).T
+        points, indices = table.shape
+        times = record.times[split, metric]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "epoch": np.repeat(times[:, 0], indices),
+                    "step": np.repeat(times[:, 1], indices),
+                    "split": split,
+                    "metric": metric,
+                    "index": np.tile(np.arange(indices, dtype=np.int32), points),
+                    "value": table.reshape(-1).astype(np.float64),
+                }
+            )
+        )
+    whole = pd.concat(frames, ignore_index=True)
+    whole.insert(0, "seed", planned.replica.seed)
+    whole.insert(0, "arm", planned.arm)
+    return whole[CURVE_COLUMNS]
