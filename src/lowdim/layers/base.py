@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lowdim.layers.nearest import relative_error
 
 
 class StructuredLinear(nn.Module, ABC):
@@ -72,6 +76,11 @@ class StructuredLinear(nn.Module, ABC):
         return y if self.bias is None else y + self.bias
 
     @property
+    def weight(self) -> Tensor:
+        """The materialised weight, to be read: changing it does not change the layer."""
+        return self.materialize()
+
+    @property
     def effective_parameters(self) -> int:
         """The number of trainable scalars, biases included."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -81,6 +90,39 @@ class StructuredLinear(nn.Module, ABC):
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
         )
+
+    @torch.no_grad()
+    def _take_over(self, linear: nn.Linear, values: Mapping[str, Tensor]) -> float:
+        """Put values into the parameters, take the rest from a dense layer, return the error."""
+        for name, value in values.items():
+            self.get_parameter(name).copy_(value)
+        if self.bias is not None:
+            self.bias.copy_(linear.bias)
+            self.bias.requires_grad_(linear.bias.requires_grad)
+        for name in values:
+            self.get_parameter(name).requires_grad_(linear.weight.requires_grad)
+        self.train(linear.training)
+        return relative_error(linear.weight.double(), self.materialize().double())
+
+
+def like_dense(linear: nn.Linear) -> dict[str, Any]:
+    """Return the arguments by which a layer has a dense one's sizes, bias, device and dtype.
+
+    The generator is a throw-away, so the global one is not advanced by a start that is replaced.
+    Raises TypeError unless it is a linear layer, ValueError for a weight that is not finite.
+    """
+    if not isinstance(linear, nn.Linear):
+        raise TypeError(f"linear must be a torch.nn.Linear, got {type(linear).__name__}")
+    if not linear.weight.isfinite().all():
+        raise ValueError("linear must have a finite weight, got one with inf or nan")
+    return {
+        "in_features": linear.in_features,
+        "out_features": linear.out_features,
+        "bias": linear.bias is not None,
+        "device": linear.weight.device,
+        "dtype": linear.weight.dtype,
+        "generator": torch.Generator(),
+    }
 
 
 @torch.no_grad()

@@ -8,8 +8,9 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from lowdim.layers.base import StructuredLinear, draw_normal
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
 from lowdim.layers.factor_shapes import check_factor_shapes, fewest_parameter_shapes
+from lowdim.layers.nearest import nearest_kronecker
 from lowdim_kernels import kron_matmul
 
 
@@ -45,6 +46,20 @@ class KroneckerLinear(StructuredLinear):
             nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes
         )
         self.reset_parameters(generator)
+
+    @classmethod
+    def from_dense(
+        cls, linear: nn.Linear, *, factors: int | Sequence[Sequence[int]] = 2
+    ) -> tuple[KroneckerLinear, float]:
+        """Return the layer nearest to a dense one, and its relative error (Frobenius).
+
+        Two factors: the best there is (`nearest_kronecker`); more: a local optimum. All factors
+        have the same norm. Cost: an SVD of an (out_1 in_1, rest) matrix and some products.
+        """
+        layer = cls(**like_dense(linear), factors=factors)
+        nearest = nearest_kronecker(linear.weight.detach().double(), layer.factor_shapes)
+        values = {f"factors.{k}": factor for k, factor in enumerate(nearest)}
+        return layer, layer._take_over(linear, values)
 
     def reset_weight(self, generator: torch.Generator | None = None) -> None:
         variance = (self.gain / self.in_features) ** (1 / len(self.factors))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lowdim.layers.base import StructuredLinear, draw_normal
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.nearest import nearest_low_rank
 
 
 class LowRankLinear(StructuredLinear):
@@ -33,6 +34,13 @@ class LowRankLinear(StructuredLinear):
         self.u = nn.Parameter(torch.empty(out_features, rank, device=device, dtype=dtype))
         self.v = nn.Parameter(torch.empty(in_features, rank, device=device, dtype=dtype))
         self.reset_parameters(generator)
+
+    @classmethod
+    def from_dense(cls, linear: nn.Linear, *, rank: int = 1) -> tuple[LowRankLinear, float]:
+        """Return the layer nearest to a dense one, by SVD, and its relative error (Frobenius)."""
+        layer = cls(**like_dense(linear), rank=rank)
+        u, v = nearest_low_rank(linear.weight.detach().double(), rank)
+        return layer, layer._take_over(linear, {"u": u, "v": v})
 
     def reset_weight(self, generator: torch.Generator | None = None) -> None:
         draw_low_rank(self.u, self.v, self.gain / self.in_features, generator)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from lowdim.layers.base import StructuredLinear, draw_normal
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
 from lowdim.layers.lowrank import check_rank, draw_low_rank
+from lowdim.layers.nearest import nearest_low_rank, nearest_low_rank_diag
 
 
 class LowRankDiagLinear(StructuredLinear):
@@ -53,6 +54,23 @@ class LowRankDiagLinear(StructuredLinear):
         else:
             self.register_parameter("d", None)
         self.reset_parameters(generator)
+
+    @classmethod
+    def from_dense(
+        cls, linear: nn.Linear, *, rank: int = 1, diagonal: bool = True
+    ) -> tuple[LowRankDiagLinear, float]:
+        """Return a layer near to a dense one and its relative error (Frobenius).
+
+        Low rank and diagonal are fitted in turn (`nearest_low_rank_diag`): a local optimum, never
+        worse than the low rank alone.
+        """
+        layer = cls(**like_dense(linear), rank=rank, diagonal=diagonal)
+        weight = linear.weight.detach().double()
+        if diagonal:
+            values = dict(zip("uvd", nearest_low_rank_diag(weight, rank), strict=True))
+        else:
+            values = dict(zip("uv", nearest_low_rank(weight, rank), strict=True))
+        return layer, layer._take_over(linear, values)
 
     def reset_weight(self, generator: torch.Generator | None = None) -> None:
         share = self.diagonal_share

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lowdim.layers.base import StructuredLinear, draw_normal
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.nearest import largest_entries
 from lowdim_kernels import SparsePattern, masked_matmul
 
 
@@ -41,6 +42,19 @@ class MaskedLinear(StructuredLinear):
             self.register_buffer(name, tensor.to(device=device or torch.get_default_device()))
         self.values = nn.Parameter(torch.empty(self.stored, device=device, dtype=dtype))
         self.reset_parameters(generator)
+
+    @classmethod
+    def from_dense(cls, linear: nn.Linear, *, density: float = 0.1) -> tuple[MaskedLinear, float]:
+        """Return a dense layer's largest weights by magnitude, and the relative error (Frobenius).
+
+        No mask of that density is nearer. The stored values are the weights themselves.
+        """
+        layer = cls(**like_dense(linear), density=density)
+        weight = linear.weight.detach()
+        mask = largest_entries(weight, layer.stored)
+        for name, tensor in SparsePattern.from_mask(mask).tensors().items():
+            layer.get_buffer(name).copy_(tensor)
+        return layer, layer._take_over(linear, {"values": weight[mask]})
 
     def reset_weight(self, generator: torch.Generator | None = None) -> None:
         """Draw the stored values anew; the mask stays."""

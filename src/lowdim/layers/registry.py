@@ -34,6 +34,14 @@ def layer_options(kind: str) -> tuple[str, ...]:
     return tuple(name for name in keyword_only if name not in common)
 
 
+def check_options(kind: str, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a kind or an option that does not exist."""
+    unknown = sorted(set(options) - set(layer_options(kind)))
+    if unknown:
+        allowed = list(layer_options(kind)) or "none"
+        raise ValueError(f"options of layer {kind!r} may be {allowed}, got {unknown[0]!r}")
+
+
 def build_layer(
     kind: str,
     in_features: int,
@@ -51,10 +59,7 @@ def build_layer(
     torch's own, drawn as torch draws it.
     """
     options = dict(options or {})
-    unknown = sorted(set(options) - set(layer_options(kind)))
-    if unknown:
-        allowed = list(layer_options(kind)) or "none"
-        raise ValueError(f"options of layer {kind!r} may be {allowed}, got {unknown[0]!r}")
+    check_options(kind, options)
     if kind == "dense":
         dense = nn.utils.skip_init(
             nn.Linear,
