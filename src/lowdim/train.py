@@ -23,7 +23,13 @@ from lowdim.records import (
     write_table,
 )
 from lowdim.studies.execute import Work, execute
-from lowdim.studies.programs import PlannedReplica, final_program, model_size, plan_final
+from lowdim.studies.programs import (
+    PlannedReplica,
+    chosen_hyper,
+    final_program,
+    model_size,
+    plan_final,
+)
 from lowdim.studies.tasks import build_task
 
 CURVE_COLUMNS = ["arm", "seed", "epoch", "step", "split", "metric", "index", "value"]
@@ -51,12 +57,21 @@ def train_block(
         ]
         work.append(Work(final_program(arm, task), task, planned))
     execute(work, store, run, final_record, progress, f"{study.name}: training")
-    planned = [replica for item in work for replica in item.planned]
+    final = [planned for item in work for planned in item.planned]
     sizes = {name: model_size(study.arms[name]) for name in arms}
     made_by = provenance("train", study)
-    rows = [_row(replica, store[replica.key], sizes[replica.arm]) for replica in planned]
+    rows = [
+        {
+            "arm": planned.arm,
+            "seed": planned.replica.seed,
+            **chosen_hyper(study.arms[planned.arm], planned.replica),
+            **sizes[planned.arm],
+            **store[planned.key].values,
+        }
+        for planned in final
+    ]
     write_table(runs_path, pd.DataFrame(rows), made_by)
-    curves = [_curves(replica, store[replica.key]) for replica in planned]
+    curves = [_curves(planned, store[planned.key]) for planned in final]
     write_table(curves_path, pd.concat(curves, ignore_index=True), made_by)
 
 
@@ -83,11 +98,6 @@ def _chosen(tuned: dict[str, Any], arm: str, seed: int) -> dict[str, float]:
         return tuned[arm][str(seed)]["hyper"]
     except KeyError:
         raise UserError(f"tuned.json has no entry for {arm}, seed {seed}; tune again") from None
-
-
-def _row(planned: PlannedReplica, record: ReplicaRecord, size: dict[str, int]) -> dict[str, Any]:
-    row: dict[str, Any] = {"arm": planned.arm, "seed": planned.replica.seed}
-    return {**row, **planned.replica.hyper, **size, **record.values}
 
 
 def _curves(planned: PlannedReplica, record: ReplicaRecord) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from lowdim.progress import Progress
 from lowdim.records import ReplicaRecord, ReplicaStore, provenance, study_paths, write_json
 from lowdim.records import write_table as write_frame
 from lowdim.studies.execute import Work, execute
-from lowdim.studies.programs import PlannedReplica, plan_trial, trial_program
+from lowdim.studies.programs import PlannedReplica, chosen_hyper, plan_trial, trial_program
 from lowdim.studies.tasks import build_task
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,16 @@ def tune_block(
         work.append(Work(trial_program(arm), task, [trial for _, trial in trials]))
         planned += trials
     execute(work, store, run, trial_record, progress, f"{study.name}: tuning")
-    rows = [_row(number, trial, store[trial.key]) for number, trial in planned]
+    rows = [
+        {
+            "arm": trial.arm,
+            "seed": trial.replica.seed,
+            "trial": number,
+            **chosen_hyper(study.arms[trial.arm], trial.replica),
+            **store[trial.key].values,
+        }
+        for number, trial in planned
+    ]
     frame = pd.DataFrame(rows, columns=None if rows else ["arm", "seed", "trial"])
     made_by = provenance("tune", study)
     write_frame(trials_path, frame, made_by)
@@ -163,8 +172,3 @@ def _distribution(interval: Range) -> Any:
     return optuna.distributions.FloatDistribution(
         interval.low, interval.high, log=interval.scale == "log"
     )
-
-
-def _row(number: int, trial: PlannedReplica, record: ReplicaRecord) -> dict[str, Any]:
-    row = {"arm": trial.arm, "seed": trial.replica.seed, "trial": number}
-    return {**row, **trial.replica.hyper, **record.values}

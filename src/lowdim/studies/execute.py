@@ -31,7 +31,7 @@ class Work:
     planned: Sequence[PlannedReplica]
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Raised inside a worker when the run is to end; finished replicas are kept."""
 
 
@@ -61,7 +61,7 @@ def execute(
     def job(chunk: Work) -> None:
         def on_epoch(epoch: int, running: int) -> None:
             if stop.is_set():
-                raise Interrupted
+                raise InterruptedRunError
             with lock:
                 progress.advance(len(chunk.planned))
 

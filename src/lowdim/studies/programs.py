@@ -75,6 +75,12 @@ def plan_trial(
     return _planned(name, arm, run, replica, "trial")
 
 
+def chosen_hyper(arm: ArmConfig, replica: Replica) -> dict[str, float]:
+    """Return the learning rate and what else tuning chose; the rest stands in the configuration."""
+    chosen = {"learning_rate", *(arm.tuning.space if arm.tuning else ())}
+    return {name: value for name, value in replica.hyper.items() if name in chosen}
+
+
 def model_size(arm: ArmConfig) -> dict[str, int]:
     """Return `parameters`, the stored trainable scalars, and `effective_parameters`."""
     with torch.device("meta"):
