@@ -17,5 +17,10 @@ class Mnist1dData(Strict):
     monitor: Annotated[int, Field(ge=10)] = 10_000
     fresh: Annotated[int, Field(ge=10)] = 10_000
 
+    @property
+    def train_samples(self) -> int:
+        """Return how many samples an epoch of a final run goes over."""
+        return self.samples * 4 // 5
+
 
 DataConfig = Mnist1dData

@@ -1,0 +1,36 @@
+"""The command `lowdim`: stages of a study, the whole run, and what was found on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+DEBUG = "--debug"
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    debug = len(arguments) < len(sys.argv) - 1 or bool(os.environ.get("LOWDIM_DEBUG"))
+    from lowdim.cli.app import app
+    from lowdim.config.errors import UserError
+
+    try:
+        app(arguments, prog_name="lowdim")
+    except (UserError, ValueError) as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _complain("stopped; what is finished is kept, and the same command goes on from there")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"{type(error).__name__}: {error} (add {DEBUG} for where it happened)")
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    print(f"lowdim: {' '.join(text.split())}", file=sys.stderr, flush=True)

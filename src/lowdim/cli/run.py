@@ -1,0 +1,82 @@
+"""The whole run: one at a time, damaged files removed, Snakemake, its report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lowdim.cli.options import CONFIG_VARIABLE, config_file, read_study, settings_beyond
+from lowdim.cli.plan import plan_lines
+from lowdim.cli.run_lock import hold
+from lowdim.cli.watch import announce_run
+from lowdim.config import RunConfig, UserError, load_run
+from lowdim.progress import duration
+from lowdim.records import damaged_files, remove
+
+_SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+
+
+def run_studies(run: RunConfig, config: Path, cores: str) -> int:
+    """Bring every result of the configured studies up to date; return the exit code."""
+    if not Path("Snakefile").exists():
+        raise UserError(f"{Path.cwd()}: holds no Snakefile; run this in the project's folder")
+    studies = [read_study(run, name) for name in run.studies]
+    os.environ[CONFIG_VARIABLE] = str(config)
+    start = time.monotonic()
+    lock = hold(run.results)
+    announce_run()
+    for path in (damaged := damaged_files(run.results)):
+        _say(f"{path} is damaged (its checksum differs) and is made again")
+    remove(damaged)
+    # The lock above is ours, so no run is alive and Snakemake's own was left by one that died.
+    shutil.rmtree(_SNAKEMAKE_LOCKS, ignore_errors=True)
+    _say("\n".join(plan_lines(run, studies)))
+    before = _times(run.results)
+    code = _snakemake(run, lock, "--cores", cores)
+    took = duration(time.monotonic() - start)
+    if code:
+        _say(f"some jobs failed after {took}; what is finished is kept, and run again goes on")
+        return 130 if code < 0 else 1
+    report, provenance = run.results / "report.html", run.results / "provenance.html"
+    if _times(run.results) == before and provenance.exists():
+        _say(f"nothing was to be done: {report} is up to date")
+        return 0
+    if _snakemake(run, lock, "--report", str(provenance), quiet=True):
+        _say(f"{provenance} could not be written; the results are not touched by that")
+    _say(f"done in {took}: read {report}; what made it stands in {provenance}")
+    return 0
+
+
+def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) -> int:
+    """Run Snakemake to its end and return its exit code; it holds the lock as long as it lives."""
+    beyond = settings_beyond(run, load_run(config_file()))
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    if beyond:
+        command += ["--config", *(f"{key}={value}" for key, value in beyond.items())]
+    output = subprocess.DEVNULL if quiet else None
+    with subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output) as process:
+        # Ctrl-C reaches Snakemake by itself; being asked to end is handed on in the same way.
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, end)
+
+
+def _times(results: Path) -> dict[Path, int]:
+    return {
+        path: path.stat().st_mtime_ns
+        for path in results.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.name != "provenance.html"
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
