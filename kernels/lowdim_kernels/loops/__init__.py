@@ -1,0 +1,1 @@
+"""Numba loops of the kernels: addresses and sizes in, nothing of torch."""
