@@ -36,7 +36,8 @@ class MaskedLinear(StructuredLinear):
     ) -> None:
         super().__init__(in_features, out_features, bias, gain=gain, device=device, dtype=dtype)
         self.stored = stored_values(density, out_features, in_features)
-        pattern = SparsePattern.random(out_features, in_features, density, generator)
+        with torch.device("cpu" if generator is None else generator.device):
+            pattern = SparsePattern.random(out_features, in_features, density, generator)
         self._pattern_names = tuple(pattern.tensors())
         for name, tensor in pattern.tensors().items():
             self.register_buffer(name, tensor.to(device=device or torch.get_default_device()))
@@ -75,12 +76,7 @@ class MaskedLinear(StructuredLinear):
         return masked_matmul(x, self.values, self.pattern)
 
     def materialize(self) -> Tensor:
-        pattern = self.pattern
-        by_column, columns = pattern.transposed_positions.long(), pattern.columns.long()
-        rows = torch.zeros_like(columns).scatter(0, by_column, pattern.transposed_rows.long())
-        flat = self.values.new_zeros(self.out_features * self.in_features)
-        flat = flat.scatter(0, rows * self.in_features + columns, self.values)
-        return flat.unflatten(0, (self.out_features, self.in_features))
+        return self.pattern.dense(self.values)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, stored={self.stored}, density={self.density:.4g}"

@@ -120,6 +120,36 @@ def test_replicas_materialise_under_vmap(case, agree):
     agree(weights[1], replicas[1].materialize())
 
 
+def test_replicas_may_share_their_buffers(case, agree):
+    first = make(case, seed=0)
+    other = copy.deepcopy(first)
+    other.reset_parameters(torch.Generator().manual_seed(5))
+    params, buffers = stack_module_state([first, other])
+    shared = {name: tensor[0] for name, tensor in buffers.items()}
+    x = torch.randn(5, 12, dtype=torch.float64)
+    outputs = vmap(lambda p: functional_call(first, (p, shared), x))(params)
+    agree(outputs[1], other(x))
+
+
+def test_layers_compile_as_one_graph(case, agree):
+    layer = make(case)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = torch.randn(5, 12, dtype=torch.float64)
+    agree(compiled(x), layer(x))
+    ours = gradients(compiled(x).square().sum(), layer)
+    for mine, plain in zip(ours, gradients(layer(x).square().sum(), layer)):
+        agree(mine, plain)
+
+
+def test_layers_run_under_autocast(case):
+    layer = make(case, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(torch.randn(5, 12))
+    y.float().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
 def test_a_copy_shares_nothing(case):
     layer = make(case)
     twin = copy.deepcopy(layer)
@@ -153,6 +183,14 @@ def test_layers_can_be_built_without_memory(case):
     layer = build_layer(kind, 12, 8, options=options, device="meta")
     assert all(parameter.is_meta for parameter in layer.parameters())
     assert layer.effective_parameters == make(case).effective_parameters
+
+
+def test_a_default_device_is_kept_to(case):
+    kind, options = case
+    with torch.device("meta"):
+        layer = build_layer(kind, 12, 8, options=options)
+    tensors = [*layer.parameters(), *layer.buffers()]
+    assert all(tensor.is_meta for tensor in tensors)
 
 
 def test_representation_names_the_sizes(case):
