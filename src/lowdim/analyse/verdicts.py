@@ -16,6 +16,7 @@ from lowdim.config import Contrast, Hypothesis
 LEVEL = 0.05
 _EXACT_UP_TO = 16
 _RESAMPLES = 9_999
+_DIGITS = 12
 _TEST = "sign-flip permutation of paired differences"
 
 
@@ -34,9 +35,11 @@ def compare(runs: pd.DataFrame, contrast: Contrast) -> dict[str, Any]:
     """Return the estimate of a contrast with its bootstrap interval and p value.
 
     For a direction the null hypothesis is the margin where that is negative (no worse than), else
-    zero; `different` is tested on both sides of zero.
+    zero; `different` is tested on both sides of zero. `left_out` counts the seeds at which one of
+    the two runs has no finite value.
     """
-    differences = _differences(runs, contrast)
+    every = _differences(runs, contrast)
+    differences = every[np.isfinite(every)]
     sign = -1.0 if contrast.direction == "less" else 1.0
     null = 0.0 if contrast.direction == "different" else min(0.0, contrast.margin)
     sided = "two-sided" if contrast.direction == "different" else "greater"
@@ -45,6 +48,7 @@ def compare(runs: pd.DataFrame, contrast: Contrast) -> dict[str, Any]:
     return {
         **contrast.model_dump(),
         "n": len(differences),
+        "left_out": len(every) - len(differences),
         "estimate": float(differences.mean()) if len(differences) else math.nan,
         "ci95_low": low,
         "ci95_high": high,
@@ -56,14 +60,16 @@ def compare(runs: pd.DataFrame, contrast: Contrast) -> dict[str, Any]:
 def sign_flip_p(values: np.ndarray, alternative: str) -> float:
     """Return the p value of a mean above zero (`greater`) or unlike it (`two-sided`).
 
-    Every sign pattern is tried up to sixteen values, a seeded sample of them beyond.
+    Every sign pattern is tried up to sixteen values, a seeded sample of them beyond. Means that
+    differ by rounding alone count as equal.
     """
-    if len(values) < 2:
+    largest = np.abs(values).max(initial=0.0)
+    if len(values) < 2 or largest == 0:
         return 1.0
     resamples = np.inf if len(values) <= _EXACT_UP_TO else _RESAMPLES
     result = stats.permutation_test(
-        (values,),
-        lambda x, axis: np.mean(x, axis=axis),
+        (values / largest,),
+        lambda x, axis: np.round(np.mean(x, axis=axis), _DIGITS),
         permutation_type="samples",
         alternative=alternative,
         n_resamples=resamples,
@@ -77,8 +83,8 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
     """Return the 95 % BCa bootstrap interval of the mean, from a seeded generator."""
     if len(values) < 2:
         return math.nan, math.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+    if np.ptp(values) <= 10.0**-_DIGITS * np.abs(values).max():
+        return float(values.min()), float(values.max())
     found = stats.bootstrap(
         (values,), np.mean, n_resamples=_RESAMPLES, rng=np.random.default_rng(0), method="BCa"
     ).confidence_interval
@@ -86,7 +92,7 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _differences(runs: pd.DataFrame, contrast: Contrast) -> np.ndarray:
-    """Return a - b by seed, for the seeds at which both are finite."""
+    """Return a - b by seed, NaN at a seed where either is not finite."""
     if contrast.metric not in runs:
         raise ValueError(f"hypotheses: no metric {contrast.metric!r} among {sorted(runs.columns)}")
     table = runs.pivot(index="seed", columns="arm", values=contrast.metric)
@@ -94,21 +100,33 @@ def _differences(runs: pd.DataFrame, contrast: Contrast) -> np.ndarray:
     if contrast.scale == "log":
         with np.errstate(divide="ignore", invalid="ignore"):
             a, b = np.log10(a), np.log10(b)
-    differences = a - b
-    return differences[np.isfinite(differences)]
+    return np.where(np.isfinite(a) & np.isfinite(b), a - b, np.nan)
 
 
 def _hypothesis(runs: pd.DataFrame, hypothesis: Hypothesis) -> dict[str, Any]:
     contrasts = [compare(runs, contrast) for contrast in hypothesis.contrasts]
-    every = [row["p"] for row in contrasts]
-    joint = max(every) if hypothesis.combine == "all" else min(1.0, len(every) * min(every))
     return {
         "name": hypothesis.name,
         "statement": hypothesis.statement,
         "combine": hypothesis.combine,
-        "p": joint,
+        "p": _joint_p(contrasts, hypothesis.combine),
         "contrasts": contrasts,
     }
+
+
+def _joint_p(contrasts: list[dict[str, Any]], combine: str) -> float:
+    """Return the p value of a statement on all contrasts, the largest, or on any of them.
+
+    Of any contrasts one must be both sure and large enough, so the small ones count as p = 1, and
+    the choice among them is paid for as Bonferroni does.
+    """
+    if combine == "all":
+        return max(row["p"] for row in contrasts)
+    return min(1.0, len(contrasts) * min(_p_if_large(row) for row in contrasts))
+
+
+def _p_if_large(contrast: dict[str, Any]) -> float:
+    return contrast["p"] if _large_enough(contrast) else 1.0
 
 
 def _verdict(row: dict[str, Any]) -> str:
