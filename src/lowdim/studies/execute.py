@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -43,9 +42,12 @@ def execute(
     progress: Progress,
     label: str,
 ) -> None:
-    """Train every planned replica that the store lacks and keep each as soon as it is done."""
-    missing = [_without_kept(item, store) for item in work]
-    chunks = list(_chunks([item for item in missing if item.planned], run.threads))
+    """Train every planned replica that the store lacks, and keep each chunk as soon as it is done.
+
+    Chunks go to `run.threads` threads, the longest first, each with one thread of its own.
+    """
+    chunks = [chunk for item in work for chunk in _chunks(item, store)]
+    chunks.sort(key=lambda chunk: -len(chunk.planned) * chunk.program.epochs)
     total = sum(len(item.planned) for item in work)
     lacking = sum(len(chunk.planned) for chunk in chunks)
     if lacking < total:
@@ -92,24 +94,14 @@ def execute(
     progress.close()
 
 
-def _without_kept(item: Work, store: ReplicaStore) -> Work:
-    unique: dict[str, PlannedReplica] = defaultdict()
-    for planned in item.planned:
-        if planned.key not in store:
-            unique.setdefault(planned.key, planned)
-    return Work(item.program, item.task, list(unique.values()))
+def _chunks(item: Work, store: ReplicaStore) -> Iterator[Work]:
+    """Cut an arm's replicas into pieces of at most fifty and leave out what is kept.
 
-
-def _chunks(work: Sequence[Work], threads: int) -> Iterator[Work]:
-    """Split into pieces of at most fifty replicas, the long ones first so that threads end alike.
-
-    An item is cut into as many pieces as there are threads where it is the only one.
+    Where the cuts lie depends on the plan alone: a chunk is kept whole or not at all, so a run
+    that was cut short goes on to the very same results.
     """
-    pieces = []
-    for item in work:
-        parts = max(-(-len(item.planned) // _AT_ONCE), threads if len(work) < threads else 1)
-        size = -(-len(item.planned) // parts)
-        for start in range(0, len(item.planned), size):
-            part = item.planned[start : start + size]
-            pieces.append(Work(item.program, item.task, part))
-    yield from sorted(pieces, key=lambda w: -len(w.planned) * w.program.epochs)
+    planned = list({planned.key: planned for planned in item.planned}.values())
+    for start in range(0, len(planned), _AT_ONCE):
+        part = [one for one in planned[start : start + _AT_ONCE] if one.key not in store]
+        if part:
+            yield Work(item.program, item.task, part)

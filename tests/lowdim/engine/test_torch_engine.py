@@ -214,5 +214,5 @@ def test_layers_with_running_statistics_are_refused_by_name():
 
 
 def test_an_unknown_engine_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match="engine must be one of .*torch.*'quick'"):
+    with pytest.raises(ValueError, match=r"engine must be one of .*torch.*'quick'"):
         train(program(), classification(), replicas(1), engine="quick")
