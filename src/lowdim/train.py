@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
-from lowdim.config import RunConfig, Study, UserError
+from lowdim.config import ArmConfig, RunConfig, Study, UserError
 from lowdim.engine import ReplicaResult
+from lowdim.engine.job import Curve
+from lowdim.models import build_model
 from lowdim.progress import Progress
 from lowdim.records import (
     ReplicaRecord,
@@ -56,7 +59,7 @@ def train_block(
             for seed in range(study.seeds)
         ]
         work.append(Work(final_program(arm, task), task, planned))
-    execute(work, store, run, final_record, progress, f"{study.name}: training")
+    execute(work, store, run, partial(final_record, study), progress, f"{study.name}: training")
     final = [planned for item in work for planned in item.planned]
     sizes = {name: model_size(study.arms[name]) for name in arms}
     made_by = provenance("train", study)
@@ -75,8 +78,8 @@ def train_block(
     write_table(curves_path, pd.concat(curves, ignore_index=True), made_by)
 
 
-def final_record(planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecord:
-    """Return what is kept of a final run: metrics, curves, and how it ended."""
+def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecord:
+    """Return what is kept of a final run: metrics, curves, how it ended, seed 0's weights."""
     metric = partial(result.metrics.get)
     monitor = result.curves.get(("monitor", "loss"), np.array([]))
     ended = result.diverged_epoch is None
@@ -90,7 +93,27 @@ def final_record(planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecor
         "device": result.device,
         "seconds": result.seconds,
     }
-    return ReplicaRecord(planned.key, values, result.curves, result.times)
+    curves, times = dict(result.curves), dict(result.times)
+    if planned.replica.seed == 0 and ended:
+        arm = study.arms[planned.arm]
+        curves |= (weights := _materialised(arm, result))
+        times |= {pair: np.array([[arm.training.epochs, 0]], np.int32) for pair in weights}
+    return ReplicaRecord(planned.key, values, curves, times)
+
+
+def _materialised(arm: ArmConfig, result: ReplicaResult) -> Curve:
+    """Return the final weight matrices by layer and shape, each (1, out * in), row by row."""
+    module = build_model(arm.model)
+    module.load_state_dict(result.state)
+    matrices = {}
+    for name, layer in module.named_modules():
+        weight = layer.materialize() if hasattr(layer, "materialize") else None
+        if isinstance(layer, nn.Linear):
+            weight = layer.weight
+        if weight is not None:
+            shape = "x".join(map(str, weight.shape))
+            matrices["final", f"weight.{name}.{shape}"] = weight.detach().reshape(1, -1).numpy()
+    return matrices
 
 
 def _chosen(tuned: dict[str, Any], arm: str, seed: int) -> dict[str, float]:

@@ -34,7 +34,8 @@ def run(tmp_path, data_cache):
 
 def smoke(seeds: int = 2) -> Study:
     folder = ROOT / "config" / "studies"
-    return load_study("structured_weights", folder=folder, scale="smoke", seeds=seeds)
+    study = load_study("structured_weights", folder=folder, scale="smoke", seeds=seeds)
+    return study.model_copy(update={"hypotheses": []})
 
 
 class _Told(SilentProgress):
@@ -79,6 +80,17 @@ def test_every_stage_writes_what_it_owes(run):
     summary = read_table(paths.summary)
     mean = summary[(summary.arm == "dense") & (summary.metric == "test_accuracy")]["mean"].item()
     assert mean == pytest.approx(runs[runs.arm == "dense"].test_accuracy.mean())
+
+
+def test_the_first_seeds_final_weights_are_kept_by_layer(run):
+    _stages(smoke(), run)
+    curves = read_table(study_paths(run, "structured_weights").block("all").curves)
+    final = curves[curves.split == "final"]
+    assert set(final.metric) == {"weight.fc1.100x40", "weight.fc2.10x100"}
+    assert set(final.seed) == {0}
+    own = final[(final.arm == "lowrank_diag") & (final.metric == "weight.fc1.100x40")]
+    values = np.linalg.svd(own.value.to_numpy().reshape(100, 40)[40:], compute_uv=False)
+    assert values[1] < 1e-5 * values[0], "below its diagonal the weight has rank one"
 
 
 def test_a_second_run_trains_nothing_and_writes_the_same_numbers(run):
