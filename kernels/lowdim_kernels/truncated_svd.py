@@ -5,31 +5,15 @@ with G_k the best one. Methods: `exact` is LAPACK's, `gram` the eigenvectors of 
 `iterate` subspace iteration, and `auto` stays below an excess of 0.1 % whatever the matrix is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lowdim_kernels.ops import Operation, autocast_together
-from lowdim_kernels.svd_backends import (
-    allocate_low_rank,
-    allocate_triplets,
-    low_rank_on_cpu,
-    low_rank_plain,
-    triplets_on_cpu,
-    triplets_plain,
-)
-from lowdim_kernels.svd_derivatives import (
-    change_batch,
-    change_jvp,
-    change_plain,
-    change_vjp,
-    low_rank_batch,
-    triplets_batch,
-    triplets_change,
-    triplets_pullback,
-)
+from lowdim_kernels.ops import autocast_together
+from lowdim_kernels.svd_backends import low_rank_plain, triplets_plain
+from lowdim_kernels.svd_operations import low_rank_operation, triplets_operation
 
 Method = Literal["auto", "exact", "gram", "iterate"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -58,20 +42,11 @@ def truncated_svd(
     Derivatives need separated singular values, and raise where they are not.
     """
     if not isinstance(g, Tensor):
-        options = {"method": method, "oversample": oversample, "iterations": iterations}
-        starts = start if start is not None else [None] * len(g)
-        return [
-            truncated_svd(matrix, rank, start=s, check=check, **options)  # type: ignore[arg-type]
-            for matrix, s in zip(g, starts, strict=True)
-        ]
+        return _one_by_one(truncated_svd, g, rank, method, oversample, iterations, start, check)
     matrices, start = _prepared(g, start, method)
     k = _largest(g, rank)
-    u, s, v = _triplets(*_options(k, method, oversample, iterations), check, matrices, start)
-    if isinstance(rank, Tensor):
-        kept = torch.arange(k, device=g.device) < rank.expand(g.shape[:-2]).reshape(-1, 1)
-        u, s, v = u * kept.unsqueeze(-2), s * kept, v * kept.unsqueeze(-2)
-    leading = g.shape[:-2]
-    return u.reshape(*leading, *u.shape[-2:]), s.reshape(*leading, k), v.reshape(*leading, -1, k)
+    options = _options(k, method, oversample, iterations)
+    return _shaped(g, rank, *triplets_operation(*options, check, matrices, start))
 
 
 def truncated_svd_reference(
@@ -79,14 +54,13 @@ def truncated_svd_reference(
 ) -> Triplets | list[Triplets]:
     """Return U, S, V of every matrix by the full decomposition, in plain torch."""
     if not isinstance(g, Tensor):
-        return [truncated_svd_reference(a, rank, check=check) for a in g]  # type: ignore[misc]
-    k = _largest(g, rank)
-    u, s, v = triplets_plain(k, "exact", 0, 0, check, g.reshape(-1, *g.shape[-2:]), None)
-    if isinstance(rank, Tensor):
-        kept = torch.arange(k, device=g.device) < rank.expand(g.shape[:-2]).reshape(-1, 1)
-        u, s, v = u * kept.unsqueeze(-2), s * kept, v * kept.unsqueeze(-2)
-    leading = g.shape[:-2]
-    return u.reshape(*leading, *u.shape[-2:]), s.reshape(*leading, k), v.reshape(*leading, -1, k)
+        return [_triplets_by_reference(a, rank, check) for a in g]
+    return _triplets_by_reference(g, rank, check)
+
+
+def _triplets_by_reference(g: Tensor, rank: int | Tensor, check: bool) -> Triplets:
+    triplets = triplets_plain(_largest(g, rank), "exact", 0, 0, check, _stacked(g), None)
+    return _shaped(g, rank, *triplets)
 
 
 def low_rank(
@@ -105,16 +79,11 @@ def low_rank(
     order where singular values `rank` and `rank + 1` differ; raises ValueError where they do not.
     """
     if not isinstance(g, Tensor):
-        options = {"method": method, "oversample": oversample, "iterations": iterations}
-        starts = start if start is not None else [None] * len(g)
-        return [
-            low_rank(matrix, rank, start=s, check=check, **options)  # type: ignore[arg-type]
-            for matrix, s in zip(g, starts, strict=True)
-        ]
+        return _one_by_one(low_rank, g, rank, method, oversample, iterations, start, check)
     matrices, start = _prepared(g, start, method)
     ranks = _ranks(matrices, g, rank)
     options = _options(-1, method, oversample, iterations)
-    return _low_rank(*options[1:], check, matrices, ranks, start).reshape(g.shape)
+    return low_rank_operation(*options[1:], check, matrices, ranks, start).reshape(g.shape)
 
 
 def low_rank_reference(
@@ -122,8 +91,12 @@ def low_rank_reference(
 ) -> Tensor | list[Tensor]:
     """Return the best approximation of that rank by the full decomposition, in plain torch."""
     if not isinstance(g, Tensor):
-        return [low_rank_reference(a, rank, check=check) for a in g]  # type: ignore[misc]
-    matrices = g.reshape(-1, *g.shape[-2:])
+        return [_low_rank_by_reference(a, rank, check) for a in g]
+    return _low_rank_by_reference(g, rank, check)
+
+
+def _low_rank_by_reference(g: Tensor, rank: int | Tensor, check: bool) -> Tensor:
+    matrices = _stacked(g)
     ranks = _ranks(matrices, g, rank)
     return low_rank_plain("exact", 0, 0, check, matrices, ranks, None).reshape(g.shape)
 
@@ -146,7 +119,7 @@ def excess_error(g: Tensor, x: Tensor, rank: int | Tensor) -> Tensor:
 def excess_error_reference(g: Tensor, x: Tensor, rank: int | Tensor) -> Tensor:
     """Return the excess by forming the best approximation."""
     wide = g.double()
-    best = (wide - low_rank_reference(wide, rank)).flatten(-2).norm(dim=-1)  # type: ignore[operator]
+    best = (wide - _low_rank_by_reference(wide, rank, True)).flatten(-2).norm(dim=-1)
     return _relative_excess(g, x, best)
 
 
@@ -155,6 +128,37 @@ def _relative_excess(g: Tensor, x: Tensor, best: Tensor) -> Tensor:
     error = (g.double() - x.double()).flatten(-2).norm(dim=-1)
     least = torch.finfo(g.dtype).eps * size + torch.finfo(torch.float64).tiny
     return (error - best) / torch.maximum(best, least)
+
+
+def _one_by_one(
+    function: Callable[..., Any],
+    g: Sequence[Tensor],
+    rank: int | Tensor,
+    method: str,
+    oversample: int | None,
+    iterations: int | None,
+    start: Start,
+    check: bool,
+) -> list[Any]:
+    """Return what the function gives for each matrix of a list, with its own start."""
+    options = {"method": method, "oversample": oversample, "iterations": iterations, "check": check}
+    starts = [None] * len(g) if start is None else start
+    return [function(a, rank, start=s, **options) for a, s in zip(g, starts, strict=True)]
+
+
+def _shaped(g: Tensor, rank: int | Tensor, u: Tensor, s: Tensor, v: Tensor) -> Triplets:
+    """Return the triplets with g's leading axes, zero beyond each matrix's own rank."""
+    if isinstance(rank, Tensor):
+        own = rank.expand(g.shape[:-2]).reshape(-1, 1)
+        kept = torch.arange(s.shape[-1], device=g.device) < own
+        u, s, v = u * kept.unsqueeze(-2), s * kept, v * kept.unsqueeze(-2)
+    u, s, v = (t.reshape(*g.shape[:-2], *t.shape[1:]) for t in (u, s, v))
+    return u, s, v
+
+
+def _stacked(g: Tensor) -> Tensor:
+    """Return the matrices along one axis."""
+    return g.reshape(g.shape[:-2].numel(), *g.shape[-2:])
 
 
 # Checks
@@ -178,15 +182,15 @@ def _prepared(g: Tensor, start: Start, method: str) -> tuple[Tensor, Tensor | No
             raise ValueError(
                 f"start must be V (..., n, q) with {expected} before q, got {tuple(start.shape)}"
             )
-        start = start.detach().reshape(-1, *start.shape[-2:])
-    matrices, start = autocast_together(g.reshape(-1, *g.shape[-2:]), start)
+        start = _stacked(start.detach())
+    matrices, start = autocast_together(_stacked(g), start)
     return matrices, start  # type: ignore[return-value]
 
 
 def _largest(g: Tensor, rank: int | Tensor) -> int:
     """Return the number of triplets to compute."""
     if isinstance(rank, Tensor):
-        _ranks(g.reshape(-1, *g.shape[-2:]), g, rank)
+        _ranks(_stacked(g), g, rank)
         rank = int(rank.max()) if rank.numel() else 0
     if not 0 <= rank <= min(g.shape[-2:]):
         raise ValueError(
@@ -220,32 +224,3 @@ def _options(
         -1 if oversample is None else oversample,
         2 if iterations is None else iterations,
     )
-
-
-# Operations
-
-_OPTIONS = "str method, int oversample, int iterations, bool check, Tensor g"
-
-_triplets = Operation(
-    "svd_triplets",
-    f"(int k, {_OPTIONS}, Tensor? start) -> (Tensor, Tensor, Tensor)",
-    allocate=allocate_triplets,
-    kernels={"reference": triplets_plain, "numba": triplets_on_cpu},
-    vjp=triplets_pullback,
-    jvp=triplets_change,
-    batch=triplets_batch,
-    saves_outputs=True,
-)
-
-_low_rank = Operation(
-    "low_rank",
-    f"({_OPTIONS}, Tensor ranks, Tensor? start) -> Tensor",
-    allocate=allocate_low_rank,
-    kernels={"reference": low_rank_plain, "numba": low_rank_on_cpu},
-    vjp=lambda saved, needed, gradients: _pull_back(saved, gradients),
-    jvp=lambda saved, tangents: _change(saved.inputs[4], saved.inputs[5], tangents[4]),
-    batch=low_rank_batch,
-)
-
-
-def _pull_back(saved: Any, gradients: Sequence[Tensor | None]) -> list[Tensor | None]: ...

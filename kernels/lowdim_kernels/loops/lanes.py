@@ -1,0 +1,283 @@
+"""Vectors of 64 bytes inside Numba loops: one lane a matrix, so scalar algorithms run batched.
+
+A batch of small matrices is interleaved, element (i, j) of eight or sixteen matrices side by side.
+Every loop then runs over whole vectors without remainders, square roots and divisions included,
+and no lane sees its neighbours: a matrix gives the same bits whatever is beside it.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import extending, njit, types
+from numba.core import cgutils
+from numba.extending import models, overload, register_model
+
+intrinsic: Any = extending.intrinsic
+BYTES = 64
+LANES = {types.float32: 16, types.float64: 8}
+
+
+class Vector(types.Type):
+    """The type of one value in each lane."""
+
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        self.count = LANES[element]
+        super().__init__(f"Vector({element}, {self.count})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        super().__init__(manager, kind, ir.VectorType(_scalar(kind.element), kind.count))
+
+
+def _scalar(element: types.Float) -> Any:
+    return ir.FloatType() if element == types.float32 else ir.DoubleType()
+
+
+def _address(context: Any, builder: Any, kind: Any, arguments: Any, target: Any) -> Any:
+    array, index = arguments
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
+
+
+@intrinsic
+def load(typing_context, array, index):
+    """Return the vector that starts at an index of a flat array."""
+    kind = Vector(array.dtype)
+
+    def generate(context, builder, signature, arguments):
+        target = context.get_value_type(kind)
+        address = _address(context, builder, array, arguments, target)
+        return builder.load(address, align=array.dtype.bitwidth // 8)
+
+    return kind(array, types.intp), generate
+
+
+@intrinsic
+def collect(typing_context, array, starts, offset):
+    """Return eight elements, widened to float64, each that far from its own start."""
+    kind = Vector(types.float64)
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        first = context.make_array(starts)(context, builder, arguments[1]).data
+        value = ir.Constant(ir.VectorType(_scalar(array.dtype), kind.count), ir.Undefined)
+        for lane in range(kind.count):
+            number = ir.Constant(ir.IntType(32), lane)
+            start = builder.load(builder.gep(first, [number]))
+            element = builder.load(builder.gep(data, [builder.add(start, arguments[2])]))
+            value = builder.insert_element(value, element, number)
+        wide = context.get_value_type(kind)
+        return value if value.type == wide else builder.fpext(value, wide)
+
+    return kind(array, starts, types.intp), generate
+
+
+@intrinsic
+def load_float64(typing_context, array, index):
+    """Return eight elements from an index of a flat array, widened."""
+    kind = Vector(types.float64)
+
+    def generate(context, builder, signature, arguments):
+        wide = context.get_value_type(kind)
+        target = ir.VectorType(_scalar(array.dtype), kind.count)
+        address = _address(context, builder, array, arguments, target)
+        value = builder.load(address, align=array.dtype.bitwidth // 8)
+        return value if target == wide else builder.fpext(value, wide)
+
+    return kind(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, array, index, value):
+    """Write a vector from an index of a flat array on."""
+
+    def generate(context, builder, signature, arguments):
+        target = context.get_value_type(value)
+        address = _address(context, builder, array, arguments[:2], target)
+        builder.store(arguments[2], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic
+def splat(typing_context, like, value):
+    """Return a scalar in every lane of a vector like the first argument."""
+
+    def generate(context, builder, signature, arguments):
+        kind = context.get_value_type(like)
+        scalar = context.cast(builder, arguments[1], value, like.element)
+        first = builder.insert_element(
+            ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
+        )
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), like.count), [0] * like.count)
+        return builder.shuffle_vector(first, first, zeros)
+
+    return like(like, value), generate
+
+
+def _function(name: str, arity: int) -> Any:
+    """Return LLVM's element-wise function of that name."""
+    if arity == 1:
+
+        @intrinsic
+        def call(typing_context, a):
+            return a(a), _calling(name, a, arity)
+    elif arity == 2:
+
+        @intrinsic
+        def call(typing_context, a, b):
+            return a(a, a), _calling(name, a, arity)
+    else:
+
+        @intrinsic
+        def call(typing_context, a, b, c):
+            return a(a, a, a), _calling(name, a, arity)
+
+    return call
+
+
+def _calling(name: str, kind: Vector, arity: int) -> Callable[..., Any]:
+    def generate(context, builder, signature, arguments):
+        vector = context.get_value_type(kind)
+        suffix = f"v{kind.count}f{kind.element.bitwidth}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * arity), f"llvm.{name}.{suffix}"
+        )
+        return builder.call(function, arguments)
+
+    return generate
+
+
+fma = _function("fma", 3)
+root = _function("sqrt", 1)
+magnitude = _function("fabs", 1)
+largest = _function("maxnum", 2)
+smallest = _function("minnum", 2)
+with_sign = _function("copysign", 2)
+
+
+@intrinsic
+def where_less(typing_context, a, b, yes, no):
+    """Return `yes` in the lanes where a < b, else `no`; NaN is not less."""
+
+    def generate(context, builder, signature, arguments):
+        a, b, yes, no = arguments
+        return builder.select(builder.fcmp_ordered("<", a, b), yes, no)
+
+    return a(a, a, a, a), generate
+
+
+class Bits(types.Type):
+    """The type of 64 or 32 bits in each lane: signs pushed one after another."""
+
+    def __init__(self, vector: Vector) -> None:
+        self.vector = vector
+        super().__init__(f"Bits({vector.name})")
+
+
+@register_model(Bits)
+class _BitsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Bits) -> None:
+        super().__init__(manager, kind, _bits(kind.vector))
+
+
+def _bits(kind: Vector) -> Any:
+    return ir.VectorType(ir.IntType(kind.element.bitwidth), kind.count)
+
+
+@intrinsic
+def no_bits(typing_context, like):
+    """Return bits that are all zero, for the lanes of a vector like the first argument."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(_bits(like), [0] * like.count)
+
+    return Bits(like)(like), generate
+
+
+@intrinsic
+def push_sign(typing_context, bits, value):
+    """Return the bits moved up by one, the sign of the value the lowest."""
+
+    def generate(context, builder, signature, arguments):
+        kind = _bits(value)
+        name = f"llvm.fshl.v{value.count}i{value.element.bitwidth}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind] * 3), name
+        )
+        signs = builder.bitcast(arguments[1], kind)
+        return builder.call(function, [arguments[0], signs, ir.Constant(kind, [1] * value.count)])
+
+    return bits(bits, value), generate
+
+
+@intrinsic
+def sign_changes(typing_context, bits, like, pushes):
+    """Return, as floats, how often the sign changed in the last few pushes."""
+
+    def generate(context, builder, signature, arguments):
+        kind = _bits(like)
+        width = like.element.bitwidth
+        name = f"llvm.ctpop.v{like.count}i{width}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind]), name
+        )
+        ones = ir.Constant(kind, [1] * like.count)
+        changed = builder.xor(arguments[0], builder.lshr(arguments[0], ones))
+        one = ir.Constant(ir.IntType(width), 1)
+        count = context.cast(builder, arguments[2], pushes, types.int64)
+        count = builder.trunc(count, one.type) if width < 64 else count
+        mask = builder.sub(builder.shl(one, count), one)
+        mask = builder.insert_element(
+            ir.Constant(kind, ir.Undefined), mask, ir.Constant(ir.IntType(32), 0)
+        )
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), like.count), [0] * like.count)
+        changed = builder.and_(changed, builder.shuffle_vector(mask, mask, zeros))
+        return builder.sitofp(builder.call(function, [changed]), context.get_value_type(like))
+
+    return like(bits, like, pushes), generate
+
+
+def _operator(instruction: str) -> Any:
+    @intrinsic
+    def apply(typing_context, a, b):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, instruction)(*arguments)
+
+        return a(a, a), generate
+
+    return apply
+
+
+def _overload(symbol: Any, instruction: str) -> None:
+    apply = _operator(instruction)
+
+    @overload(symbol, inline="always")
+    def typed(a, b):
+        if isinstance(a, Vector) and a == b:
+            return lambda a, b: apply(a, b)
+        return None
+
+
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _overload(_symbol, _instruction)
+
+
+@njit(nogil=True)
+def aligned(size, dtype):
+    """Return an uninitialised flat array that starts on a cache line."""
+    space = np.empty(size + BYTES // 4, dtype)
+    skip = (-space.ctypes.data % BYTES) // space.itemsize
+    return space[skip : skip + size]

@@ -1,0 +1,215 @@
+"""How truncated SVDs are computed: by LAPACK, by Gram matrices in lanes, by iteration."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lowdim_kernels.ops import TAG
+from lowdim_kernels.subspace import iterated_triplets
+
+Triplets = tuple[Tensor, Tensor, Tensor]
+# Smaller sides up to this are faster by Gram matrices in lanes, for eight matrices or more.
+LARGEST_IN_LANES = 256
+# Halvings of the interval of a singular value, and vectors computed for it, one correcting it.
+ROUNDS = 28
+PASSES = {torch.float32: 1, torch.float64: 2}
+# A float64 Gram matrix does not see a float64 tail whose square is below this part of the whole.
+LEAST_TAIL = {torch.float32: 0.0, torch.float64: 1e-9}
+_NEITHER_FINE_NOR_INFINITE = 2
+
+
+def allocate_triplets(
+    k: int,
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    start: Tensor | None,
+) -> Triplets:
+    """Return U, S and V, unwritten."""
+    batch, m, n = g.shape
+    return g.new_empty((batch, m, k)), g.new_empty((batch, k)), g.new_empty((batch, n, k))
+
+
+def triplets_plain(
+    k: int,
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    start: Tensor | None,
+) -> Triplets:
+    """Return U, S and V by the full decomposition, whatever the method."""
+    return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
+
+
+def triplets_on_cpu(
+    k: int,
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    start: Tensor | None,
+) -> Triplets:
+    """Return U, S and V by the method asked for."""
+    if not g.shape[0] or not k:
+        return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
+    in_lanes = g.dtype in PASSES and min(g.shape[1:]) <= LARGEST_IN_LANES
+    if method == "exact" or (method == "auto" and not in_lanes):
+        return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
+    if method == "iterate":
+        return _around_infinite(
+            check, g, lambda finite: iterated_triplets(finite, k, oversample, iterations, start)
+        )
+    if in_lanes:
+        return _in_lanes(g, k, check, method)
+    return _around_infinite(check, g, lambda finite: _by_wide_gram_matrix(finite, k))
+
+
+def allocate_low_rank(
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    ranks: Tensor,
+    start: Tensor | None,
+) -> Tensor:
+    """Return the approximation, unwritten."""
+    return g.new_empty(g.shape)
+
+
+def low_rank_plain(
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    ranks: Tensor,
+    start: Tensor | None,
+) -> Tensor:
+    """Return U S V^T by the full decomposition."""
+    return _product(triplets_plain, method, oversample, iterations, check, g, ranks, start)
+
+
+def low_rank_on_cpu(
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    ranks: Tensor,
+    start: Tensor | None,
+) -> Tensor:
+    """Return U S V^T by the method asked for."""
+    return _product(triplets_on_cpu, method, oversample, iterations, check, g, ranks, start)
+
+
+def _product(
+    triplets: Callable[..., Triplets],
+    method: str,
+    oversample: int,
+    iterations: int,
+    check: bool,
+    g: Tensor,
+    ranks: Tensor,
+    start: Tensor | None,
+) -> Tensor:
+    least, most = (int(x) for x in torch.aminmax(ranks)) if len(ranks) else (0, 0)
+    full = min(g.shape[1:])
+    if least < 0 or most > full:
+        raise ValueError(f"rank must be 0 to {full} for g {tuple(g.shape)}, got {least} to {most}")
+    u, s, v = triplets(most, method, oversample, iterations, check, g, start)
+    if least < most:
+        s = s * (torch.arange(most, device=g.device) < ranks.unsqueeze(-1))
+    return (u * s.unsqueeze(-2)) @ v.mT
+
+
+def _around_infinite(check: bool, g: Tensor, compute: Callable[[Tensor], Triplets]) -> Triplets:
+    """Return what finite matrices give, and NaN for the others unless they are to raise."""
+    finite = torch.isfinite(g).flatten(1).all(1) if g.numel() else g.new_ones(len(g)).bool()
+    if finite.all():
+        return compute(g)
+    if check:
+        raise _not_finite(finite)
+    kept = finite.nonzero().squeeze(1)
+    results = compute(g[kept])
+    filled = [r.new_full((len(g), *r.shape[1:]), torch.nan) for r in results]
+    for target, r in zip(filled, results):
+        target[kept] = r
+    return tuple(filled)  # type: ignore[return-value]
+
+
+def _not_finite(finite: Tensor) -> ValueError:
+    first = int((~finite).nonzero()[0])
+    return ValueError(
+        f"g must be finite, matrix {first} of {len(finite)} is not "
+        "(check=False makes such a matrix alone NaN)"
+    )
+
+
+def _by_lapack(g: Tensor, k: int) -> Triplets:
+    if not g.numel() or not k:
+        return _empty(g, k)
+    u, s, vh = torch.linalg.svd(g, full_matrices=False)
+    return u[..., :k].contiguous(), s[..., :k].contiguous(), vh[..., :k, :].mT.contiguous()
+
+
+def _empty(g: Tensor, k: int) -> Triplets:
+    batch, m, n = g.shape
+    return g.new_zeros(batch, m, k), g.new_zeros(batch, k), g.new_zeros(batch, n, k)
+
+
+def _by_wide_gram_matrix(g: Tensor, k: int) -> Triplets:
+    """Return triplets from eigenvectors of the smaller Gram matrix, those of U made orthonormal."""
+    if g.shape[1] < g.shape[2]:
+        v, s, u = _by_wide_gram_matrix(g.mT, k)
+        return u, s, v
+    top = g.abs().amax((1, 2), keepdim=True)
+    scale = torch.where(top > 0, top, 1.0)
+    wide = (g / scale).double()
+    _, vectors = torch.linalg.eigh(wide.mT @ wide)
+    v = vectors[..., -k:].flip(-1)
+    u, r = torch.linalg.qr(wide @ v)
+    diagonal = r.diagonal(dim1=-2, dim2=-1)
+    sign = torch.where(diagonal < 0, -1.0, 1.0)
+    s = torch.cummin(diagonal.abs(), -1).values * scale.squeeze(-1)
+    return (u * sign.unsqueeze(-2)).to(g), s.to(g), v.to(g).contiguous()
+
+
+def _in_lanes(g: Tensor, k: int, check: bool, method: str) -> Triplets:
+    if g.shape[1] < g.shape[2]:
+        v, s, u = _in_lanes(g.mT, k, check, method)
+        return u, s, v
+    from lowdim_kernels.loops.truncated_svd import gram_svd
+
+    g = g.contiguous()
+    batch, m, n = g.shape
+    u, s, v = allocate_triplets(k, method, 0, 0, check, g, None)
+    status = torch.empty(batch, dtype=torch.int64)
+    gram_svd(
+        g.data_ptr(),
+        u.data_ptr(),
+        s.data_ptr(),
+        v.data_ptr(),
+        status.data_ptr(),
+        batch,
+        m,
+        n,
+        k,
+        ROUNDS,
+        PASSES[g.dtype],
+        LEAST_TAIL[g.dtype] if method == "auto" else 0.0,
+        TAG[g.dtype],
+    )
+    if status.any():
+        if check and (status == 1).any():
+            raise _not_finite(status != 1)
+        again = (status == _NEITHER_FINE_NOR_INFINITE).nonzero().squeeze(1)
+        for target, r in zip((u, s, v), _by_lapack(g[again], k)):
+            target[again] = r
+    return u, s, v
