@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+_GLOBAL_GENERATOR = threading.Lock()
 
 
 def stream_seed(seed: int, stream: str) -> int:
@@ -23,8 +26,11 @@ def generator(seed: int, stream: str) -> torch.Generator:
 
 @contextmanager
 def global_seed(seed: int, stream: str) -> Iterator[None]:
-    """Seed torch's global CPU generator inside the block and restore it after."""
-    with torch.random.fork_rng(devices=[]):
+    """Seed torch's global CPU generator inside the block and restore it after.
+
+    All threads share that generator, so one block at a time may hold it.
+    """
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(stream_seed(seed, stream))
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -100,6 +101,13 @@ def test_training_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     train(program(), classification(), replicas(2))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_starts_drawn_on_several_threads_are_those_drawn_on_one():
+    expected = [built(network, seed).state_dict() for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: built(network, seed).state_dict(), range(40)))
+    assert all(distance(a, b) == 0 for a, b in zip(expected, found, strict=True))
 
 
 def test_two_runs_give_the_same_bits():
