@@ -1,3 +1,9 @@
+localrules:
+    analyse,
+    figures,
+    report,
+
+
 rule analyse:
     input:
         runs=lambda w: JOBS.of_blocks(w.study, "runs"),

@@ -30,7 +30,8 @@ def read_run(
     config: Path, scale: str | None, seeds: int | None, settings: list[str] | None
 ) -> RunConfig:
     """Return the configuration in a file with what the command line puts over it."""
-    return load_run(config, {**_parsed(settings or []), "scale": scale, "seeds": seeds})
+    named = {key: value for key, value in (("scale", scale), ("seeds", seeds)) if value is not None}
+    return load_run(config, {**_parsed(settings or []), **named})
 
 
 def config_file() -> Path:
@@ -44,9 +45,16 @@ def read_study(run: RunConfig, name: str) -> Study:
 
 
 def settings_beyond(run: RunConfig, base: RunConfig) -> dict[str, str]:
-    """Return the keys in which a run differs from another, values as JSON."""
+    """Return the keys in which a run differs from another, values as YAML on one line."""
     wanted, there = run.model_dump(mode="json"), base.model_dump(mode="json")
-    return {key: json.dumps(wanted[key]) for key in wanted if wanted[key] != there[key]}
+    return {key: _written(wanted[key]) for key in wanted if wanted[key] != there[key]}
+
+
+def _written(value: Any) -> str:
+    import yaml
+
+    plain = isinstance(value, str) and yaml.safe_load(value) == value
+    return value if plain else json.dumps(value)
 
 
 def _parsed(settings: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lowdim.progress import duration
 
 # Microseconds a replica-step on one core of an ordinary machine, evaluation included, as measured
 # on 40-100-10 networks with batches of 64; a coarse guess for anything else.
-STEP_US = {"auto": 120.0, "torch": 120.0, "fused": 60.0}
+STEP_US = {"auto": 450.0, "torch": 450.0, "fused": 60.0}
 # Seconds that a job costs before its first step: starting Python, importing torch.
 JOB_S = 3.0
 

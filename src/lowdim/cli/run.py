@@ -40,7 +40,8 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
     code = _snakemake(run, lock, "--cores", cores)
     took = duration(time.monotonic() - start)
     if code:
-        _say(f"some jobs failed after {took}; what is finished is kept, and run again goes on")
+        _say(f"not finished after {took}; what is done is kept, and the same command goes on there")
+        _say(f"Snakemake's log: {_newest_log()}")
         return 130 if code < 0 else 1
     report, provenance = run.results / "report.html", run.results / "provenance.html"
     if _times(run.results) == before and provenance.exists():
@@ -55,7 +56,7 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
 def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) -> int:
     """Run Snakemake to its end and return its exit code; it holds the lock as long as it lives."""
     beyond = settings_beyond(run, load_run(config_file()))
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "all", *arguments]
     if beyond:
         command += ["--config", *(f"{key}={value}" for key, value in beyond.items())]
     output = subprocess.DEVNULL if quiet else None
@@ -68,6 +69,10 @@ def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) 
         finally:
             signal.signal(signal.SIGINT, interrupt)
             signal.signal(signal.SIGTERM, end)
+
+
+def _newest_log() -> Path:
+    return max(Path(".snakemake/log").glob("*.log"), default=Path(".snakemake/log"))
 
 
 def _times(results: Path) -> dict[Path, int]:

@@ -59,7 +59,8 @@ def analyse(
     """Summarise and judge a study."""
     end_with_run()
     paths = study_paths(run, study.name)
-    with telling(None):
+    with telling(None) as progress:
+        progress.message(f"{study.name}: analysis")
         from lowdim.analyse import analyse as analyse_study
 
         analyse_study(
@@ -83,7 +84,8 @@ def figures(
     """Draw a study's figures."""
     end_with_run()
     paths = study_paths(run, study.name)
-    with telling(None):
+    with telling(None) as progress:
+        progress.message(f"{study.name}: figures")
         from lowdim.figures import draw
 
         draw(
@@ -101,7 +103,8 @@ def figures(
 def report(run: RunConfig, studies: list[Study], output: Path | None) -> None:
     """Write the page on all studies."""
     end_with_run()
-    with telling(None):
+    with telling(None) as progress:
+        progress.message(f"report on {', '.join(study.name for study in studies)}")
         from lowdim.report import write_report
 
         write_report(run, studies, output or run.results / "report.html")
