@@ -49,8 +49,7 @@ def kron_matmul_reference(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     if count is None:
         return x @ _dense(factors).mT
     dense = _dense([with_replicas(a, 2, count) for a in factors])
-    rows = x.expand(count, *x.shape[1:]).reshape(count, prod(x.shape[1:-1]), x.shape[-1])
-    return (rows @ dense.mT).reshape(count, *x.shape[1:-1], dense.shape[-2])
+    return (_rows(x, count) @ dense.mT).reshape(count, *x.shape[1:-1], dense.shape[-2])
 
 
 def _dense(factors: Sequence[Tensor]) -> Tensor:
@@ -101,23 +100,29 @@ def _gradients_reference(
 ) -> list[Tensor]:
     count = replica_count([(a, 2) for a in factors])
     a = [with_replicas(a, 2, count or 1) for a in factors]
-    rows = g.numel() // max(g.shape[-1] * (count or 1), 1)
-    g_rows = g.reshape(count or 1, rows, g.shape[-1])
-    x_rows = x.reshape(-1, rows, x.shape[-1]).expand(count or 1, rows, x.shape[-1])
+    g_rows, x_rows = _rows(g, count), _rows(x, count)
+    rows = g_rows.shape[1]
     results = [] if not x_needed else [(g_rows @ _dense(a)).reshape(*g.shape[:-1], x.shape[-1])]
     for k, factor in enumerate(factors):
         before, after = a[:k], a[k + 1 :]
         one = torch.eye(factor.shape[-1], dtype=x.dtype, device=x.device)
         partial = kron_matmul_reference(x_rows, [*before, one.expand(count or 1, -1, -1), *after])
         left = prod([b.shape[-2] for b in before])
-        shape = (count or 1, rows, left, -1, prod([b.shape[-2] for b in after]))
+        right = prod([b.shape[-2] for b in after])
         g_side, x_side = (
-            t.reshape(*shape[:3], n, shape[4]).transpose(1, 3).flatten(2)
+            t.reshape(count or 1, rows, left, n, right).transpose(1, 3).flatten(2)
             for t, n in zip((g_rows, partial), factor.shape[-2:])
         )
         d = g_side @ x_side.mT
         results.append(d if count is not None else d[0])
     return results
+
+
+def _rows(t: Tensor, count: int | None) -> Tensor:
+    """Return data as (replicas, rows, width)."""
+    if count is None:
+        return t.reshape(1, prod(t.shape[:-1]), t.shape[-1])
+    return t.expand(count, *t.shape[1:]).reshape(count, prod(t.shape[1:-1]), t.shape[-1])
 
 
 def _product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:

@@ -208,8 +208,10 @@ def _product_vjp(saved: Saved, needed: Sequence[bool], gradients: Sequence[Tenso
         sides = (x, g) if transposed else (g, x)
         dv = sum_to(_gradient(*sides, *_full(values, bias, index)), values)
     if needed[3]:
-        shared = bias.dim() == 1
-        db = g.flatten(0, -2).sum(0) if shared else sum_to(g.flatten(1, -2).sum(1), bias)
+        own = bias.dim() - 1
+        rows = list(range(own, g.dim() - 1))
+        db = g.sum(rows) if rows else g
+        db = sum_to(db, bias) if own else db
     return None, dx, dv, db, *(None for _ in index)
 
 

@@ -68,7 +68,7 @@ class SparsePattern:
         device = None if generator is None else generator.device
         order = torch.randperm(size, generator=generator, device=device)
         mask = torch.zeros(size, dtype=torch.bool, device=device)
-        mask[order[: round(density * size)]] = True
+        mask[order[: round(density * out_features * in_features)]] = True
         return cls.from_mask(mask.unflatten(0, (out_features, in_features)))
 
     @property

@@ -1,0 +1,1 @@
+"""Tests of lowdim_kernels: one `Case` an operation feeds one contract."""
