@@ -103,8 +103,12 @@ def _validate(model: type[Model], raw: Any, file: str, prefix: tuple = ()) -> Mo
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, prefix: tuple) -> str:
-    """Return the first complaint as one line: key, what was expected, what came."""
-    first, *rest = error.errors(include_url=False)
+    """Return the foremost complaint as one line: key, what was expected, what came."""
+    # A misspelt key is unknown and the right one missing; the unknown one is what helps.
+    first, *rest = sorted(
+        error.errors(include_url=False),
+        key=lambda complaint: complaint["type"] != "extra_forbidden",
+    )
     where = [*prefix, *(part for part in first["loc"] if not _is_tag(part, first))]
     key = ".".join(str(part) for part in where)
     value = first["input"]
