@@ -1,6 +1,8 @@
 """How truncated SVDs are computed: by LAPACK, by Gram matrices in lanes, by iteration."""
 
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +14,24 @@ Triplets = tuple[Tensor, Tensor, Tensor]
 # Smaller sides up to this are faster by Gram matrices in lanes, for eight matrices or more.
 LARGEST_IN_LANES = 256
 # Halvings of the interval of a singular value, and vectors computed for it, one correcting it.
-ROUNDS = 28
+ROUNDS = {torch.float32: 28, torch.float64: 40}
 PASSES = {torch.float32: 1, torch.float64: 2}
 # A float64 Gram matrix does not see a float64 tail whose square is below this part of the whole.
 LEAST_TAIL = {torch.float32: 0.0, torch.float64: 1e-9}
 _NEITHER_FINE_NOR_INFINITE = 2
+
+
+def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with its matrix products in the dtype of their operands."""
+
+    @wraps(function)
+    def wide(*arguments: Any) -> Any:
+        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+            return function(*arguments)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*arguments)
+
+    return wide
 
 
 def allocate_triplets(
@@ -33,6 +48,7 @@ def allocate_triplets(
     return g.new_empty((batch, m, k)), g.new_empty((batch, k)), g.new_empty((batch, n, k))
 
 
+@without_autocast
 def triplets_plain(
     k: int,
     method: str,
@@ -43,9 +59,12 @@ def triplets_plain(
     start: Tensor | None,
 ) -> Triplets:
     """Return U, S and V by the full decomposition, whatever the method."""
-    return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
+    u, s, vh, spoiled = _decomposed(g, check)
+    u, s, vh = u[..., :k] + spoiled, s[..., :k] + spoiled[..., 0], vh[..., :k, :] + spoiled
+    return u.contiguous(), s.contiguous(), vh.mT.contiguous()
 
 
+@without_autocast
 def triplets_on_cpu(
     k: int,
     method: str,
@@ -56,17 +75,16 @@ def triplets_on_cpu(
     start: Tensor | None,
 ) -> Triplets:
     """Return U, S and V by the method asked for."""
-    if not g.shape[0] or not k:
-        return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
-    in_lanes = g.dtype in PASSES and min(g.shape[1:]) <= LARGEST_IN_LANES
-    if method == "exact" or (method == "auto" and not in_lanes):
+    tag = TAG[g.dtype]
+    in_lanes = min(g.shape[1:]) <= LARGEST_IN_LANES
+    if not g.shape[0] or not k or method == "exact" or (method == "auto" and not in_lanes):
         return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
     if method == "iterate":
         return _around_infinite(
             check, g, lambda finite: iterated_triplets(finite, k, oversample, iterations, start)
         )
     if in_lanes:
-        return _in_lanes(g, k, check, method)
+        return _in_lanes(g, k, check, method, tag)
     return _around_infinite(check, g, lambda finite: _by_wide_gram_matrix(finite, k))
 
 
@@ -83,6 +101,7 @@ def allocate_low_rank(
     return g.new_empty(g.shape)
 
 
+@without_autocast
 def low_rank_plain(
     method: str,
     oversample: int,
@@ -93,9 +112,12 @@ def low_rank_plain(
     start: Tensor | None,
 ) -> Tensor:
     """Return U S V^T by the full decomposition."""
-    return _product(triplets_plain, method, oversample, iterations, check, g, ranks, start)
+    u, s, vh, spoiled = _decomposed(g, check)
+    s = s * (torch.arange(s.shape[-1], device=g.device) < ranks.unsqueeze(-1))
+    return (u * s.unsqueeze(-2)) @ vh + spoiled
 
 
+@without_autocast
 def low_rank_on_cpu(
     method: str,
     oversample: int,
@@ -106,27 +128,24 @@ def low_rank_on_cpu(
     start: Tensor | None,
 ) -> Tensor:
     """Return U S V^T by the method asked for."""
-    return _product(triplets_on_cpu, method, oversample, iterations, check, g, ranks, start)
-
-
-def _product(
-    triplets: Callable[..., Triplets],
-    method: str,
-    oversample: int,
-    iterations: int,
-    check: bool,
-    g: Tensor,
-    ranks: Tensor,
-    start: Tensor | None,
-) -> Tensor:
     least, most = (int(x) for x in torch.aminmax(ranks)) if len(ranks) else (0, 0)
     full = min(g.shape[1:])
     if least < 0 or most > full:
         raise ValueError(f"rank must be 0 to {full} for g {tuple(g.shape)}, got {least} to {most}")
-    u, s, v = triplets(most, method, oversample, iterations, check, g, start)
+    u, s, v = triplets_on_cpu(most, method, oversample, iterations, check, g, start)
     if least < most:
         s = s * (torch.arange(most, device=g.device) < ranks.unsqueeze(-1))
     return (u * s.unsqueeze(-2)) @ v.mT
+
+
+def _decomposed(g: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return full U, S and V^T, and NaN or zero to add for each matrix, (batch, 1, 1)."""
+    finite = torch.isfinite(g).all(-1).all(-1)
+    if check and not finite.all():
+        raise _not_finite(finite)
+    finite = finite[..., None, None]
+    spoiled = torch.where(finite, 0.0, torch.nan).to(g)
+    return *torch.linalg.svd(torch.where(finite, g, 0.0), full_matrices=False), spoiled
 
 
 def _around_infinite(check: bool, g: Tensor, compute: Callable[[Tensor], Triplets]) -> Triplets:
@@ -153,15 +172,8 @@ def _not_finite(finite: Tensor) -> ValueError:
 
 
 def _by_lapack(g: Tensor, k: int) -> Triplets:
-    if not g.numel() or not k:
-        return _empty(g, k)
     u, s, vh = torch.linalg.svd(g, full_matrices=False)
     return u[..., :k].contiguous(), s[..., :k].contiguous(), vh[..., :k, :].mT.contiguous()
-
-
-def _empty(g: Tensor, k: int) -> Triplets:
-    batch, m, n = g.shape
-    return g.new_zeros(batch, m, k), g.new_zeros(batch, k), g.new_zeros(batch, n, k)
 
 
 def _by_wide_gram_matrix(g: Tensor, k: int) -> Triplets:
@@ -181,9 +193,9 @@ def _by_wide_gram_matrix(g: Tensor, k: int) -> Triplets:
     return (u * sign.unsqueeze(-2)).to(g), s.to(g), v.to(g).contiguous()
 
 
-def _in_lanes(g: Tensor, k: int, check: bool, method: str) -> Triplets:
+def _in_lanes(g: Tensor, k: int, check: bool, method: str, tag: Any) -> Triplets:
     if g.shape[1] < g.shape[2]:
-        v, s, u = _in_lanes(g.mT, k, check, method)
+        v, s, u = _in_lanes(g.mT, k, check, method, tag)
         return u, s, v
     from lowdim_kernels.loops.truncated_svd import gram_svd
 
@@ -201,10 +213,10 @@ def _in_lanes(g: Tensor, k: int, check: bool, method: str) -> Triplets:
         m,
         n,
         k,
-        ROUNDS,
+        ROUNDS[g.dtype],
         PASSES[g.dtype],
         LEAST_TAIL[g.dtype] if method == "auto" else 0.0,
-        TAG[g.dtype],
+        tag,
     )
     if status.any():
         if check and (status == 1).any():

@@ -19,12 +19,14 @@ from lowdim_kernels.svd_backends import (
     low_rank_plain,
     triplets_on_cpu,
     triplets_plain,
+    without_autocast,
 )
 
 G, START = 5, 6
 LOW_RANK_G, LOW_RANK_RANKS = 4, 5
 
 
+@without_autocast
 def low_rank_change(g: Tensor, ranks: Tensor, change: Tensor) -> Tensor:
     """Return the change of best approximations for a change of g, in plain torch."""
     u, s, vh = torch.linalg.svd(g, full_matrices=False)
@@ -43,17 +45,19 @@ def low_rank_change(g: Tensor, ranks: Tensor, change: Tensor) -> Tensor:
     return rows + columns - left @ (u.mT @ columns) + u @ mixed @ vh
 
 
+@without_autocast
 def _checked_change(each: bool, g: Tensor, ranks: Tensor, change: Tensor) -> Tensor:
     """Return the change, or raise where singular values that must differ do not."""
     if not g.numel():
         return torch.zeros_like(g)
+    dtype = g.dtype
     finite = torch.isfinite(g).flatten(1).all(1)
-    g = torch.where(finite[:, None, None], g, 0.0)
+    g = torch.where(finite[:, None, None], g, 0.0).double()
     s = torch.linalg.svdvals(g)
     index = torch.arange(1, s.shape[-1], device=g.device)
     last = ranks.unsqueeze(-1)
     needed = (index <= last) if each else (index == last)
-    least = torch.finfo(g.dtype).eps * max(g.shape[1:]) * s[:, :1]
+    least = torch.finfo(dtype).eps * max(g.shape[1:]) * s[:, :1]
     close = needed & (s[:, :-1] - s[:, 1:] <= least) & finite.unsqueeze(-1)
     if close.any():
         matrix, k = (int(x) for x in close.nonzero()[0])
@@ -61,10 +65,11 @@ def _checked_change(each: bool, g: Tensor, ranks: Tensor, change: Tensor) -> Ten
             f"no derivative: singular values {k + 1} and {k + 2} of matrix {matrix} are both "
             f"{float(s[matrix, k]):.3g}; choose a rank at which they differ"
         )
-    result = low_rank_change(g, ranks, torch.where(finite[:, None, None], change, 0.0))
-    return torch.where(finite[:, None, None], result, torch.nan)
+    result = low_rank_change(g, ranks, torch.where(finite[:, None, None], change.double(), 0.0))
+    return torch.where(finite[:, None, None], result, torch.nan).to(dtype)
 
 
+@without_autocast
 def _change_vjp(
     saved: Saved, needed: Sequence[bool], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
@@ -104,6 +109,7 @@ def _low_rank_jvp(saved: Saved, tangents: Sequence[Tensor | None]) -> Tensor:
     return change_operation(False, g, ranks, tangents[LOW_RANK_G])
 
 
+@without_autocast
 def _triplets_of_change(outputs: Sequence[Tensor], change: Tensor) -> tuple[Tensor, ...]:
     """Return the changes of U, S and V for a change of U S V^T that keeps its rank."""
     u, s, v = outputs
@@ -122,6 +128,7 @@ def _triplets_of_change(outputs: Sequence[Tensor], change: Tensor) -> tuple[Tens
     return du, p.diagonal(dim1=-2, dim2=-1), dv
 
 
+@without_autocast
 def _triplets_vjp(
     saved: Saved, needed: Sequence[bool], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
