@@ -1,6 +1,6 @@
 # Everything a person does here. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench report plan doctor setup clean clean-venv
+.PHONY: help run test lint format schemas bench report plan doctor setup clean clean-venv
 
 # The first Python that is 3.11, 3.12 or 3.13 and can make environments; override with PYTHON=...
 CANDIDATES := $(wildcard .venv/bin/python) python3 python3.13 python3.12 python3.11
@@ -34,6 +34,9 @@ format: setup ## format Python and workflow files
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	.venv/bin/snakefmt Snakefile workflow
+
+schemas: setup ## write workflow/schemas again after a change to the configuration models
+	@.venv/bin/python workflow/schemas/write.py
 
 bench: setup ## measure kernels and studies against what else there is
 	@$(PYTHON) workflow/environment.py --extra bench
