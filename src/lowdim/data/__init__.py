@@ -1,7 +1,28 @@
 """Data of the studies: tensors that all replicas share, and where they are kept."""
 
 from lowdim.data.cache import cache_folder, cached_arrays
+from lowdim.data.compress import CompressedDataset, Compressor
+from lowdim.data.digits import digits_task
+from lowdim.data.linear_map import LinearMap, linear_map_task
+from lowdim.data.mnist import DataUnavailableError, data_folder, find_mnist, mnist_task
 from lowdim.data.mnist1d import mnist1d_task
 from lowdim.data.task import Split, Task
+from lowdim.data.transforms import TRANSFORMS
 
-__all__ = ["Split", "Task", "cache_folder", "cached_arrays", "mnist1d_task"]
+__all__ = [
+    "TRANSFORMS",
+    "CompressedDataset",
+    "Compressor",
+    "DataUnavailableError",
+    "LinearMap",
+    "Split",
+    "Task",
+    "cache_folder",
+    "cached_arrays",
+    "data_folder",
+    "digits_task",
+    "find_mnist",
+    "linear_map_task",
+    "mnist1d_task",
+    "mnist_task",
+]
