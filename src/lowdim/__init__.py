@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lowdim.layers.structure import structure as structure
+    from lowdim.sweeps import sweep as sweep
 
 __version__ = "0.1.0"
 
 # public functions by the module that holds them, imported when first asked for
-_HOME = {"structure": "lowdim.layers.structure"}
+_HOME = {"structure": "lowdim.layers.structure", "sweep": "lowdim.sweeps"}
 
 __all__ = ["__version__", *_HOME]
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from lowdim.config import ArmConfig, RunConfig, Study, UserError
 from lowdim.engine import ReplicaResult
+from lowdim.engine.curves import curve_frame
 from lowdim.engine.job import Curve
 from lowdim.models import build_model
 from lowdim.progress import Progress
@@ -34,8 +35,6 @@ from lowdim.studies.programs import (
     plan_final,
 )
 from lowdim.studies.tasks import build_task
-
-CURVE_COLUMNS = ["arm", "seed", "epoch", "step", "split", "metric", "index", "value"]
 
 
 def train_block(
@@ -74,7 +73,14 @@ def train_block(
         for planned in final
     ]
     write_table(runs_path, pd.DataFrame(rows), made_by)
-    curves = [_curves(planned, store[planned.key]) for planned in final]
+    curves = [
+        curve_frame(
+            store[planned.key].curves,
+            store[planned.key].times,
+            {"arm": planned.arm, "seed": planned.replica.seed},
+        )
+        for planned in final
+    ]
     write_table(curves_path, pd.concat(curves, ignore_index=True), made_by)
 
 
@@ -121,28 +127,3 @@ def _chosen(tuned: dict[str, Any], arm: str, seed: int) -> dict[str, float]:
         return tuned[arm][str(seed)]["hyper"]
     except KeyError:
         raise UserError(f"tuned.json has no entry for {arm}, seed {seed}; tune again") from None
-
-
-def _curves(planned: PlannedReplica, record: ReplicaRecord) -> pd.DataFrame:
-    """Return a replica's curves in long form."""
-    frames = []
-    for (split, metric), values in record.curves.items():
-        table = np.atleast_2d(values.T).T
-        points, indices = table.shape
-        times = record.times[split, metric]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "epoch": np.repeat(times[:, 0], indices),
-                    "step": np.repeat(times[:, 1], indices),
-                    "split": split,
-                    "metric": metric,
-                    "index": np.tile(np.arange(indices, dtype=np.int32), points),
-                    "value": table.reshape(-1).astype(np.float64),
-                }
-            )
-        )
-    whole = pd.concat(frames, ignore_index=True)
-    whole.insert(0, "seed", planned.replica.seed)
-    whole.insert(0, "arm", planned.arm)
-    return whole[CURVE_COLUMNS]

@@ -87,12 +87,14 @@ def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same = both and all(
-            value.get(tag, old.get(tag)) == old.get(tag) for tag in ("name", "kind")
-        )
-        merged[key] = _merge(old, value) if same else value  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value):
+            value = _merge(old, value)
+        merged[key] = value
     return merged
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return all(new.get(tag, old.get(tag)) == old.get(tag) for tag in ("name", "kind"))
 
 
 def _validate(model: type[Model], raw: Any, file: str, prefix: tuple = ()) -> Model:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from lowdim.config import RunConfig
 from lowdim.data.task import Task
-from lowdim.engine import Program, ReplicaResult, train
+from lowdim.engine import OnEpoch, Program, ReplicaResult, train
+from lowdim.engine.pool import AT_ONCE, run_on_threads
 from lowdim.progress import Progress
 from lowdim.records import ReplicaRecord, ReplicaStore
 from lowdim.studies.programs import PlannedReplica
-
-_AT_ONCE = 50
 
 ToRecord = Callable[[PlannedReplica, ReplicaResult], ReplicaRecord]
 
@@ -28,10 +27,6 @@ class Work:
     program: Program
     task: Task
     planned: Sequence[PlannedReplica]
-
-
-class InterruptedRunError(Exception):
-    """Raised inside a worker when the run is to end; finished replicas are kept."""
 
 
 def execute(
@@ -56,14 +51,11 @@ def execute(
         return
     epochs = sum(len(chunk.planned) * chunk.program.epochs for chunk in chunks)
     progress.start(lacking, epochs, label)
-    stop = threading.Event()
-    torch.set_num_threads(1)
     lock = threading.Lock()
 
-    def job(chunk: Work) -> None:
+    def job(chunk: Work, between: OnEpoch) -> None:
         def on_epoch(epoch: int, running: int) -> None:
-            if stop.is_set():
-                raise InterruptedRunError
+            between(epoch, running)
             with lock:
                 progress.advance(len(chunk.planned))
 
@@ -81,16 +73,7 @@ def execute(
         with lock:
             store.add(records)
 
-    with ThreadPoolExecutor(run.threads) as pool:
-        futures = [pool.submit(job, chunk) for chunk in chunks]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    run_on_threads([partial(job, chunk) for chunk in chunks], run.threads)
     progress.close()
 
 
@@ -101,7 +84,7 @@ def _chunks(item: Work, store: ReplicaStore) -> Iterator[Work]:
     that was cut short goes on to the very same results.
     """
     planned = list({planned.key: planned for planned in item.planned}.values())
-    for start in range(0, len(planned), _AT_ONCE):
-        part = [one for one in planned[start : start + _AT_ONCE] if one.key not in store]
+    for start in range(0, len(planned), AT_ONCE):
+        part = [one for one in planned[start : start + AT_ONCE] if one.key not in store]
         if part:
             yield Work(item.program, item.task, part)

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text, expected):
 
 
 def test_a_missing_study_is_named_with_those_there_are():
-    with pytest.raises(UserError, match="structured_weight.yaml.*structured_weights"):
+    with pytest.raises(UserError, match=r"structured_weight.yaml.*structured_weights"):
         load_study("structured_weight", folder=STUDIES)
 
 

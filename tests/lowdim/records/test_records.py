@@ -68,7 +68,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_remnant(tmp_path, monkeypatch
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
     (tmp_path / "results").write_text("a file, not a folder")
-    with pytest.raises(UserError, match="results.*cannot be written.*key `results`"):
+    with pytest.raises(UserError, match=r"results.*cannot be written.*key `results`"):
         write_json(tmp_path / "results" / "x.json", [1], {})
 
 

@@ -120,7 +120,7 @@ def test_a_run_that_dies_between_chunks_keeps_the_finished_ones(run, monkeypatch
         return real(*args, **settings)
 
     monkeypatch.setattr(execute_module, "train", dies_at_the_third)
-    monkeypatch.setattr(execute_module, "_AT_ONCE", 2)
+    monkeypatch.setattr(execute_module, "AT_ONCE", 2)
     with pytest.raises(KeyboardInterrupt):
         _stages(study, run.model_copy(update={"threads": 1}))
     monkeypatch.setattr(execute_module, "train", real)
