@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Loss = Literal["cross_entropy", "mse"]
@@ -37,12 +38,13 @@ class Split:
     def samples(self) -> int:
         return self.inputs.shape[1]
 
-    def to(self, *args, **kwargs) -> Split:
-        """Return the split with its inputs, and real targets, moved by `Tensor.to`."""
-        inputs = self.inputs.to(*args, **kwargs)
-        whole = not self.targets.is_floating_point()
-        targets = self.targets.to(inputs.device) if whole else self.targets.to(*args, **kwargs)
-        return Split(inputs, targets)
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Split:
+        """Return the split on a device; inputs, and targets that are real, in a dtype."""
+        inputs = self.inputs.to(device=device, dtype=dtype)
+        real = self.targets.is_floating_point()
+        return Split(inputs, self.targets.to(device=device, dtype=dtype if real else None))
 
 
 @dataclass(frozen=True)
