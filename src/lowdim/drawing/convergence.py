@@ -1,0 +1,156 @@
+"""Curves over epochs: the mean over seeds with its 95 % band, one line an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from scipy import stats
+
+from lowdim.drawing.labels import Label, label_ends
+from lowdim.drawing.picture import Draw, Picture, blank
+from lowdim.drawing.quantities import quantity
+from lowdim.drawing.style import arm_styles
+from lowdim.drawing.tables import Tables
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean over seeds of one arm's curve and the ends of its 95 % t interval, by epoch."""
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def convergence(
+    name: str = "convergence",
+    *,
+    title: str = "Convergence",
+    split: str = "monitor",
+    metrics: Sequence[str] = ("accuracy", "loss"),
+    arms: Sequence[str] | None = None,
+) -> Draw:
+    """Return what draws the curves of a split's metrics, one panel below another."""
+
+    def draw(tables: Tables) -> Picture | None:
+        chosen = [arm for arm in tables.study.arms if arms is None or arm in arms]
+        panels = {metric: _bands(tables, chosen, split, metric) for metric in metrics}
+        panels = {metric: bands for metric, bands in panels.items() if bands}
+        if not panels:
+            return None
+        figure = blank(0.5 + 2.9 * len(panels))
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (metric, bands) in zip(grid, panels.items(), strict=True):
+            _panel(axes, tables, bands, metric, split)
+        grid[-1].set_xlabel("epoch")
+        figure.draw_without_rendering()
+        for axes, bands in zip(grid, panels.values(), strict=True):
+            label_ends(axes, _ends(tables, bands))
+        return Picture(name, title, _caption(tables, panels, split), _alt(tables, panels), figure)
+
+    return draw
+
+
+def band(epochs: np.ndarray, values: np.ndarray) -> Band:
+    """Return the band of curves (seeds, points); without a second seed it has no width."""
+    n = len(values)
+    mean = values.mean(0)
+    half = np.zeros_like(mean)
+    if n > 1:
+        half = stats.t.ppf(0.975, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+    return Band(epochs, mean, mean - half, mean + half)
+
+
+def _bands(tables: Tables, arms: Sequence[str], split: str, metric: str) -> dict[str, Band]:
+    curves = {arm: tables.curve(arm, split, metric) for arm in arms}
+    return {arm: band(*curve) for arm, curve in curves.items() if curve[1].size}
+
+
+def _panel(axes: Axes, tables: Tables, bands: dict[str, Band], metric: str, split: str) -> None:
+    shown = quantity(metric)
+    styles = arm_styles(tables.study)
+    for arm, curve in bands.items():
+        style = styles[arm]
+        low = np.maximum(curve.low, 0.5 * curve.mean) if shown.scale == "log" else curve.low
+        axes.fill_between(curve.epochs, low, curve.high, color=style.colour, alpha=0.18, lw=0)
+        axes.plot(
+            *(curve.epochs, curve.mean),
+            color=style.colour,
+            linestyle=style.line,
+            linewidth=1.8 if style.is_first else 1.2,
+            label=tables.label(arm),
+        )
+    axes.set_yscale(shown.scale)
+    axes.margins(x=0.01)
+    if _starts_far_above(bands):
+        axes.set_ylim(top=1.05 * max(curve.high[1:].max() for curve in bands.values()))
+    if shown.scale == "log":
+        _few_ticks(axes)
+    axes.set_ylabel(f"{split} {shown.axis}")
+
+
+def _starts_far_above(bands: dict[str, Band]) -> bool:
+    """Whether the readings before training would take a good part of a panel for themselves."""
+    first = max(curve.mean[0] for curve in bands.values())
+    later = [value for curve in bands.values() for value in curve.mean[1:]]
+    return bool(later) and 1.1 * max(later) < first < 5 * max(later)
+
+
+def _few_ticks(axes: Axes) -> None:
+    """Label a log axis that spans less than two decades at 1, 2 and 5, in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if high / low < 100:
+        fine = (1, 2, 5) if high / low > 5 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8)
+        axes.yaxis.set_major_locator(LogLocator(subs=fine))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _ends(tables: Tables, bands: dict[str, Band]) -> list[Label]:
+    styles = arm_styles(tables.study)
+    return [
+        Label(
+            tables.label(arm),
+            float(curve.epochs[-1]),
+            float(curve.mean[-1]),
+            styles[arm].colour,
+            styles[arm].is_first,
+        )
+        for arm, curve in bands.items()
+    ]
+
+
+def _caption(tables: Tables, panels: dict[str, dict[str, Band]], split: str) -> str:
+    names = " and ".join(quantity(metric).label for metric in panels)
+    where = "fresh samples that choose nothing (the monitor split)"
+    tuned = any(arm.tuning for arm in tables.study.arms.values())
+    text = (
+        f"{names[0].upper()}{names[1:]} on {where if split == 'monitor' else f'the {split} split'} "
+        f"after every epoch: mean over {tables.study.seeds} seeds with its 95 % t interval"
+        f"{', each seed at its own tuned rate' if tuned else ''}."
+    )
+    if above := [metric for metric, bands in panels.items() if _starts_far_above(bands)]:
+        label = " and ".join(quantity(metric).label for metric in above)
+        text += f" The {label} before training lies above the panel."
+    lost = {arm: tables.diverged(arm) for arm in tables.study.arms}
+    told = ", ".join(f"{tables.label(arm)} {len(seeds)}" for arm, seeds in lost.items() if seeds)
+    return f"{text} Runs that diverged are left out: {told}." if told else text
+
+
+def _alt(tables: Tables, panels: dict[str, dict[str, Band]]) -> str:
+    parts = []
+    for metric, bands in panels.items():
+        shown = quantity(metric)
+        order = sorted(bands, key=lambda arm: -bands[arm].mean[-1])
+        unit = f" {shown.unit}" if shown.unit else ""
+        ends = ", ".join(
+            f"{tables.label(arm)} {shown.shown(float(bands[arm].mean[-1]))}{unit}" for arm in order
+        )
+        parts.append(f"Line chart of {shown.label} over epochs. At the end, from the top: {ends}.")
+    return " ".join(parts)

@@ -1,0 +1,212 @@
+"""The tuned hyperparameter by arm, and the loss of every trial over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from scipy import stats
+
+from lowdim.drawing.picture import Draw, Picture, blank
+from lowdim.drawing.quantities import quantity
+from lowdim.drawing.style import QUIET, ArmStyle, arm_styles
+from lowdim.drawing.tables import Tables
+
+_COLUMNS = 3
+_BINS = 8
+_LOSS = "validation_loss"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The values tuning chose for an arm's seeds: each, their geometric mean, its interval."""
+
+    values: np.ndarray
+    mean: float
+    low: float
+    high: float
+
+
+def rates(
+    name: str = "best_rates",
+    *,
+    title: str = "Best learning rates and loss over rate",
+    hyper: str = "learning_rate",
+) -> Draw:
+    """Return what draws the chosen values of a hyperparameter above the trials they come from."""
+
+    def draw(tables: Tables) -> Picture | None:
+        arms = [arm for arm in tables.tuned if arm in tables.study.arms]
+        if hyper not in tables.trials or not arms:
+            return None
+        chosen = {arm: _chosen(tables, arm, hyper) for arm in arms}
+        rows = -(-len(arms) // _COLUMNS)
+        heights = [0.75 + 0.25 * len(arms), 0.55 + 1.35 * rows]
+        figure = blank(sum(heights))
+        outer = figure.add_gridspec(2, 1, height_ratios=heights, hspace=0.06)
+        limits = _limits(tables, arms, hyper)
+        _draw_chosen(figure.add_subplot(outer[0]), tables, chosen, hyper, limits)
+        grid = (
+            outer[1].subgridspec(rows, _COLUMNS).subplots(sharex=True, sharey=True, squeeze=False)
+        )
+        _draw_trials(grid, tables, chosen, hyper, limits)
+        return Picture(name, title, *_words(tables, chosen, hyper), figure)
+
+    return draw
+
+
+def geometric(values: np.ndarray) -> Chosen:
+    """Return positive values with their geometric mean and its 95 % t interval in the logarithm."""
+    logs = np.log(values)
+    n, mean = len(logs), logs.mean()
+    half = stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+    return Chosen(values, math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+
+
+def _chosen(tables: Tables, arm: str, hyper: str) -> Chosen:
+    own = tables.tuned[arm]
+    return geometric(np.array([own[seed]["hyper"][hyper] for seed in own], float))
+
+
+def _limits(tables: Tables, arms: Sequence[str], hyper: str) -> tuple[float, float]:
+    spaces = [tuning.space[hyper] for arm in arms if (tuning := tables.study.arms[arm].tuning)]
+    return min(space.low for space in spaces), max(space.high for space in spaces)
+
+
+def _draw_chosen(
+    axes: Axes,
+    tables: Tables,
+    chosen: dict[str, Chosen],
+    hyper: str,
+    limits: tuple[float, float],
+) -> None:
+    styles = arm_styles(tables.study)
+    for row, (arm, found) in enumerate(chosen.items()):
+        style = styles[arm]
+        axes.plot(
+            *(found.values, np.full(len(found.values), row)),
+            **_point(style, 3.0, style.colour, 0.35),
+        )
+        if not math.isnan(found.low):
+            axes.plot([found.low, found.high], [row, row], color=style.colour, linewidth=2.2)
+        axes.plot([found.mean], [row], **_point(style, 6.5, style.colour))
+        told = tables.study.published.get(arm, {}).get(hyper)
+        if told:
+            axes.plot([told], [row], **_point(style, 6.5, "white"))
+    axes.set_yticks(range(len(chosen)), [tables.label(arm) for arm in chosen])
+    for text, arm in zip(axes.get_yticklabels(), chosen, strict=True):
+        text.set(color=styles[arm].colour, weight="bold" if styles[arm].is_first else "normal")
+    axes.set_ylim(len(chosen) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"Best {quantity(hyper).label} of each seed, and their geometric mean")
+    _rate_axis(axes, limits)
+
+
+def _point(style: ArmStyle, size: float, face: str, alpha: float = 1.0) -> dict[str, Any]:
+    return {
+        "color": style.colour,
+        "marker": style.marker,
+        "markersize": size,
+        "markerfacecolor": face,
+        "alpha": alpha,
+        "linestyle": "none",
+    }
+
+
+def _draw_trials(
+    grid: np.ndarray,
+    tables: Tables,
+    chosen: dict[str, Chosen],
+    hyper: str,
+    limits: tuple[float, float],
+) -> None:
+    styles = arm_styles(tables.study)
+    losses = tables.trials[_LOSS].dropna().to_numpy(float)
+    low, high = losses.min(), min(losses.max(), 1.5 * np.quantile(losses, 0.98))
+    for axes, (arm, found) in zip(grid.flat, chosen.items(), strict=False):
+        own = tables.trials[tables.trials["arm"] == arm]
+        _cloud(axes, own[hyper].to_numpy(float), own[_LOSS].to_numpy(float), styles[arm], high)
+        axes.axvline(found.mean, color=styles[arm].colour, linewidth=1.0, linestyle=":")
+        axes.set_title(tables.label(arm), size=8.5, color=styles[arm].colour, pad=3)
+    for axes in grid.flat[len(chosen) :]:
+        axes.set_visible(False)
+    first = grid[0, 0]
+    first.set_yscale("log")
+    first.set_ylim(low * 0.94, high * 1.06)
+    _plain_log(first.yaxis, low, high)
+    for place, axes in enumerate(grid.flat[: len(chosen)]):
+        _rate_axis(axes, limits)
+        if place + _COLUMNS >= len(chosen):
+            axes.tick_params(labelbottom=True, labelsize=7.5)
+            axes.set_xlabel(quantity(hyper).axis)
+    grid[(len(grid) - 1) // 2, 0].set_ylabel("validation loss of a trial")
+
+
+def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, style: ArmStyle, ceiling: float) -> None:
+    """Draw trials, their running median, and crosses at the top for those that ended above."""
+    above = ~(y <= ceiling)
+    axes.plot(x[~above], y[~above], **_point(style, 2.0, style.colour, 0.35))
+    if above.any():
+        _crosses(axes, x[above], ceiling)
+    places, median = running_median(x, np.where(np.isnan(y), np.inf, y))
+    axes.plot(places, np.minimum(median, ceiling), color=style.colour, linewidth=1.6)
+
+
+def _crosses(axes: Axes, x: np.ndarray, height: float) -> None:
+    mark: dict[str, Any] = {"marker": "x", "color": QUIET, "markersize": 3.5, "linestyle": "none"}
+    axes.plot(x, np.full(len(x), height), clip_on=False, **mark)
+
+
+def running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median of y, and the geometric mean of x, in groups of neighbours by x."""
+    order = np.argsort(x, kind="stable")
+    groups = np.array_split(order, max(1, min(_BINS, len(x) // 3)))
+    places = [np.exp(np.log(x[group]).mean()) for group in groups]
+    return np.array(places), np.array([np.median(y[group]) for group in groups])
+
+
+def _rate_axis(axes: Axes, limits: tuple[float, float]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(limits[0] / 1.1, limits[1] * 1.1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain_log(axis, low: float, high: float) -> None:
+    fine = (1, 2, 3, 5) if high > 3 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ticks = [c * 10.0**e for e in range(-9, 10) for c in fine]
+    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _words(tables: Tables, chosen: dict[str, Chosen], hyper: str) -> tuple[str, str]:
+    shown = quantity(hyper)
+    trials = sorted({len(own) for _, own in tables.trials.groupby(["arm", "seed"])})
+    each = " to ".join(str(count) for count in {trials[0]: 0, trials[-1]: 0})
+    caption = (
+        f"Above: the {shown.label} that tuning chose for each seed (small), the geometric mean "
+        f"with its 95 % t interval (large) and the published choice (hollow). Below: the "
+        f"validation loss of every trial, {each} a seed, and its running median; the dotted line "
+        f"is the mean from above, and crosses at the top are trials that ended higher or diverged."
+    )
+    listed = "; ".join(
+        f"{tables.label(arm)} {shown.shown(found.mean)}"
+        + ("" if math.isnan(found.low) else f" ({shown.shown(found.low)} to {_end(shown, found)})")
+        for arm, found in chosen.items()
+    )
+    alt = (
+        f"Dot plot of the best {shown.label} by arm on a logarithmic axis, and one panel an arm "
+        f"with validation loss over {shown.label}. Geometric means: {listed}."
+    )
+    return caption, alt
+
+
+def _end(shown, found: Chosen) -> str:
+    return shown.shown(found.high)
