@@ -99,6 +99,21 @@ class Program:
         check_table(table, values)
         self._table_view(states, table)[...] = values
 
+    def take(self, states: np.ndarray, other: Program, other_states: np.ndarray) -> None:
+        """Copy parameters, tables and kept matrices from states of another program.
+
+        Both tapes must have declared the same of them, in the same order.
+        """
+        for name in ("parameters", "tables", "kept"):
+            size = self.layout.sizes[name]
+            if size != other.layout.sizes[name]:
+                raise ValueError(
+                    f"both programs must have the same {name}, got {size} elements here and "
+                    f"{other.layout.sizes[name]} there"
+                )
+            mine, theirs = self.layout.starts[name], other.layout.starts[name]
+            states[..., mine : mine + size] = other_states[..., theirs : theirs + size]
+
     def _table_view(self, states: np.ndarray, table: Table) -> np.ndarray:
         start = self.layout.starts["tables"] + table.view.offset
         part = states[..., start : start + table.view.columns]
