@@ -17,16 +17,20 @@ _TRAINING = (
     "lowdim.probes",
     "lowdim.models",
     "lowdim.engine",
-    "lowdim.studies",
+    "lowdim.studies.execute",
+    "lowdim.studies.programs",
+    "lowdim.studies.tasks",
     "lowdim_kernels",
 )
+_DRAWING = ("lowdim.drawing", "lowdim.records")
+_SUFFIXES = {".py", ".cu", ".cuh", ".j2", ".css"}
 DECIDES = {
     "replica": _TRAINING,
     "tune": (*_TRAINING, "lowdim.tune"),
     "train": (*_TRAINING, "lowdim.train"),
     "analyse": ("lowdim.analyse", "lowdim.records"),
-    "figures": ("lowdim.figures", "lowdim.records", "lowdim.studies"),
-    "report": ("lowdim.report", "lowdim.records"),
+    "figures": ("lowdim.figures", "lowdim.studies", *_DRAWING),
+    "report": ("lowdim.report", *_DRAWING),
 }
 
 
@@ -35,7 +39,8 @@ def code_digest(stage: str) -> str:
     """Return twelve hex digits that change when code on which a stage's result rests changes.
 
     Python is compared by its syntax tree without docstrings, so comments, layout and words may
-    change freely; CUDA sources are compared by text.
+    change freely; CUDA sources and templates are compared by text. The module that draws a study
+    decides its figures and no replica.
     """
     digest = hashlib.sha256()
     for package in DECIDES[stage]:
@@ -58,7 +63,7 @@ def _sources(package: str) -> list[Path]:
     origin = Path(spec.origin)
     if origin.name != "__init__.py":
         return [origin]
-    files = (p for p in origin.parent.rglob("*") if p.suffix in {".py", ".cu", ".cuh"})
+    files = (p for p in origin.parent.rglob("*") if p.suffix in _SUFFIXES)
     return sorted(p for p in files if "__pycache__" not in p.parts)
 
 
