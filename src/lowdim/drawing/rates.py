@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from scipy import stats
 
+from lowdim.config import ArmConfig
 from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.style import QUIET, ArmStyle, arm_styles
@@ -41,8 +42,8 @@ def rates(
     """Return what draws the chosen values of a hyperparameter above the trials they come from."""
 
     def draw(tables: Tables) -> Picture | None:
-        arms = [arm for arm in tables.tuned if arm in tables.study.arms]
-        if hyper not in tables.trials or not arms:
+        arms = [arm for arm, config in tables.study.arms.items() if _tunes(config, hyper)]
+        if tables.trials.empty or not arms:
             return None
         chosen = {arm: _chosen(tables, arm, hyper) for arm in arms}
         rows = -(-len(arms) // _COLUMNS)
@@ -68,9 +69,12 @@ def geometric(values: np.ndarray) -> Chosen:
     return Chosen(values, math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
+def _tunes(arm: ArmConfig, hyper: str) -> bool:
+    return arm.tuning is not None and hyper in arm.tuning.space
+
+
 def _chosen(tables: Tables, arm: str, hyper: str) -> Chosen:
-    own = tables.tuned[arm]
-    return geometric(np.array([own[seed]["hyper"][hyper] for seed in own], float))
+    return geometric(tables.runs.loc[tables.runs["arm"] == arm, hyper].to_numpy(float))
 
 
 def _limits(tables: Tables, arms: Sequence[str], hyper: str) -> tuple[float, float]:

@@ -27,9 +27,9 @@ class ResultFiles:
     runs: Sequence[Path]
     curves: Sequence[Path]
     trials: Sequence[Path]
-    tuned: Sequence[Path]
     summary: Path
     verdicts: Path
+    tuned: Sequence[Path] = ()
 
     @classmethod
     def of(cls, study: Study, run: RunConfig) -> ResultFiles:
@@ -45,9 +45,9 @@ class ResultFiles:
             runs=[block.runs for block in every.values()],
             curves=[block.curves for block in every.values()],
             trials=[block.trials for block in tuned],
-            tuned=[block.tuned for block in tuned],
             summary=paths.summary,
             verdicts=paths.verdicts,
+            tuned=[block.tuned for block in tuned],
         )
 
     def all(self) -> list[Path]:

@@ -20,13 +20,22 @@ from lowdim.records import provenance, remove, write_bytes, write_json
 if TYPE_CHECKING:
     from lowdim.drawing.picture import Draw
 
-__all__ = ["INDEX", "ResultFiles", "draw", "pictures_of"]
+__all__ = ["INDEX", "draw", "pictures_of"]
 
 INDEX = "index.json"
 _ENDINGS = ("svg", "png")
 
 
-def draw(study: Study, run: RunConfig, files: ResultFiles, folder: Path) -> list[dict[str, Any]]:
+def draw(
+    study: Study,
+    run: RunConfig,
+    runs_paths: Sequence[Path],
+    trials_paths: Sequence[Path],
+    curves_paths: Sequence[Path],
+    summary_path: Path,
+    verdicts_path: Path,
+    folder: Path,
+) -> list[dict[str, Any]]:
     """Write every figure of a study as SVG and PNG, and `index.json` with their words.
 
     Returns the index: name, title, caption, alternative text, and the checksum of each file.
@@ -34,6 +43,7 @@ def draw(study: Study, run: RunConfig, files: ResultFiles, folder: Path) -> list
     """
     from lowdim.drawing.picture import drawn
 
+    files = ResultFiles(runs_paths, curves_paths, trials_paths, summary_path, verdicts_path)
     tables = Tables(study, files)
     index = []
     for drawing in pictures_of(study.name):
