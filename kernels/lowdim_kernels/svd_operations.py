@@ -5,13 +5,13 @@ and the other is not mixes with its mirror image by the two singular values; the
 change of G to that of its best approximation is its own transpose.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lowdim_kernels.ops import Operation, Saved
+from lowdim_kernels.rules import folding, pushed_forward
 from lowdim_kernels.svd_backends import (
     allocate_low_rank,
     allocate_triplets,
@@ -88,8 +88,8 @@ def _change_jvp(saved: Saved, tangents: Sequence[Tensor | None]) -> Tensor:
     each, g, ranks, change = saved.inputs
     total = torch.zeros_like(g)
     if tangents[1] is not None:
-        push = torch.func.jvp(lambda a: low_rank_change(a, ranks, change), (g,), (tangents[1],))
-        total = total + push[1]
+        own = pushed_forward(lambda a: low_rank_change(a, ranks, change), (g,), (tangents[1],))
+        total = total + own
     if tangents[3] is not None:
         total = total + change_operation(each, g, ranks, tangents[3])
     return total
@@ -153,27 +153,6 @@ def _all_of(s: Tensor) -> Tensor:
     return torch.full(s.shape[:1], s.shape[-1], dtype=torch.int64, device=s.device)
 
 
-def _folding(operation: Callable[[], Operation]) -> Callable[..., tuple[Any, Any]]:
-    """Return the rule that takes a vmapped axis of any tensor into the axis of matrices."""
-
-    def rule(size: int, in_dims: Sequence[int | None], *flat: Any) -> tuple[Any, Any]:
-        folded = [
-            _folded(value, dim, size) if isinstance(value, Tensor) else value
-            for value, dim in zip(flat, in_dims)
-        ]
-        outputs = operation()(*folded)
-        if isinstance(outputs, Tensor):
-            return outputs.unflatten(0, (size, -1)), 0
-        return tuple(o.unflatten(0, (size, len(o) // size)) for o in outputs), (0,) * len(outputs)
-
-    return rule
-
-
-def _folded(value: Tensor, dim: int | None, size: int) -> Tensor:
-    value = value.unsqueeze(0) if dim is None else value.movedim(dim, 0)
-    return value.expand(size, *value.shape[1:]).flatten(0, 1)
-
-
 _OPTIONS = "str method, int oversample, int iterations, bool check, Tensor g"
 
 triplets_operation: Operation = Operation(
@@ -183,7 +162,7 @@ triplets_operation: Operation = Operation(
     kernels={"reference": triplets_plain, "numba": triplets_on_cpu},
     vjp=_triplets_vjp,
     jvp=_triplets_jvp,
-    batch=_folding(lambda: triplets_operation),
+    batch=folding(lambda: triplets_operation),
     saves_outputs=True,
 )
 low_rank_operation: Operation = Operation(
@@ -193,7 +172,7 @@ low_rank_operation: Operation = Operation(
     kernels={"reference": low_rank_plain, "numba": low_rank_on_cpu},
     vjp=_low_rank_vjp,
     jvp=_low_rank_jvp,
-    batch=_folding(lambda: low_rank_operation),
+    batch=folding(lambda: low_rank_operation),
 )
 change_operation: Operation = Operation(
     "low_rank_change",
@@ -204,5 +183,5 @@ change_operation: Operation = Operation(
     kernels={"reference": _checked_change, "numba": _checked_change},
     vjp=_change_vjp,
     jvp=_change_jvp,
-    batch=_folding(lambda: change_operation),
+    batch=folding(lambda: change_operation),
 )

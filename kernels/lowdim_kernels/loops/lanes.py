@@ -122,6 +122,29 @@ def splat(typing_context, like, value):
     return like(like, value), generate
 
 
+@intrinsic
+def total(typing_context, value):
+    """Return the sum of the lanes, pair by pair."""
+
+    def generate(context, builder, signature, arguments):
+        (parts,) = arguments
+        count = value.count
+        while count > 1:
+            count //= 2
+            halves = [
+                builder.shuffle_vector(
+                    parts,
+                    parts,
+                    ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(a, a + count))),
+                )
+                for a in (0, count)
+            ]
+            parts = builder.fadd(*halves)
+        return builder.extract_element(parts, ir.Constant(ir.IntType(32), 0))
+
+    return value.element(value), generate
+
+
 def _function(name: str, arity: int) -> Any:
     """Return LLVM's element-wise function of that name."""
     if arity == 1:
@@ -172,6 +195,23 @@ def where_less(typing_context, a, b, yes, no):
         return builder.select(builder.fcmp_ordered("<", a, b), yes, no)
 
     return a(a, a, a, a), generate
+
+
+@intrinsic
+def power_of_two(typing_context, shifted):
+    """Return 2^n of integers n that were rounded by adding 1.5 * 2^(bits of the fraction)."""
+    fraction = 23 if shifted.element == types.float32 else 52
+
+    def generate(context, builder, signature, arguments):
+        kind = _bits(shifted)
+        bits = builder.bitcast(arguments[0], kind)
+        moved = builder.shl(bits, ir.Constant(kind, [fraction] * shifted.count))
+        one = builder.bitcast(
+            ir.Constant(context.get_value_type(shifted), [1.0] * shifted.count), kind
+        )
+        return builder.bitcast(builder.add(moved, one), context.get_value_type(shifted))
+
+    return shifted(shifted), generate
 
 
 class Bits(types.Type):
