@@ -34,7 +34,13 @@ class Layer:
         return getattr(self, f"_weight_{self.kind}")(name, weights, tables)
 
     def _record_dense(self, tape, name, x, y, bias):
-        products.linear(tape, y, tape.parameter(f"{name}.weight", (self.out, self.into)), x, bias)
+        products.linear(
+            tape,
+            y,
+            tape.parameter(f"{name}.weight", (self.out, self.into), padded=x.is_samples),
+            x,
+            bias,
+        )
 
     def _weight_dense(self, name, weights, tables):
         return weights[f"{name}.weight"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -48,7 +49,7 @@ JOBS = {name: Job(name) for name in NETWORKS}
 
 
 def replaced(program: Program, records: np.ndarray) -> Program:
-    return Program(**(vars(program) | {"records": records}))
+    return dataclasses.replace(program, records=records)
 
 
 # what is refused

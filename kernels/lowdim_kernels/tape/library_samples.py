@@ -67,23 +67,26 @@ def labels(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     is_weight = b.icmp_signed("!=", f.as_weights, index(0))
     ones = b.bitcast(ir.Constant(e.element, 1.0), e.integer)
 
-    def column(j, _):
-        number = _sample(e, f, order, j)
-        inside = b.icmp_signed("<", j, f.batch)
-        present = b.and_(inside, b.icmp_signed(">=", number, index(0)))
-        place = e.step_by(f.out, j, e.size)
+    def each_column(value_of):
+        def column(j, _):
+            number = _sample(e, f, order, j)
+            inside = b.icmp_signed("<", j, f.batch)
+            present = b.and_(inside, b.icmp_signed(">=", number, index(0)))
+            e.store(value_of(number, present), e.step_by(f.out, j, e.size))
 
-        def weight():
-            zero = ir.Constant(e.integer, 0)
-            return [b.select(present, ones, zero)]
+        e.loop(f.columns, [], column)
 
-        def label():
-            safe = b.select(present, number, index(0))
-            value = e.load(e.step_by(array, safe, 8), INDEX)
-            value = b.select(present, value, index(-1))
-            return [b.trunc(value, e.integer) if e.is_single else value]
+    def weight(number, present):
+        return b.select(present, ones, ir.Constant(e.integer, 0))
 
-        value = e.instead(b.not_(is_weight), weight(), label)
-        e.store(value[0], place)
+    def label(number, present):
+        safe = b.select(present, number, index(0))
+        value = e.load(e.step_by(array, safe, 8), INDEX)
+        value = b.select(present, value, index(-1))
+        return b.trunc(value, e.integer) if e.is_single else value
 
-    e.loop(f.columns, [], column)
+    with b.if_else(is_weight) as (weights, otherwise):
+        with weights:
+            each_column(weight)
+        with otherwise:
+            each_column(label)

@@ -67,7 +67,7 @@ def choose_target(element: str, *, triple: str, cpu: str, features: str) -> Targ
     named = set(features.split(","))
     gemm_rows: tuple[int, ...]
     if {"+avx512f", "+avx512vl", "+avx512dq"} <= named:
-        vector_bytes, gemm_rows, dot = 64, (10, 8, 8, 6, 5), (5, 4)
+        vector_bytes, gemm_rows, dot = 64, (8, 8, 8, 6, 5), (5, 4)
     elif {"+avx2", "+fma"} <= named:
         vector_bytes, gemm_rows, dot = 32, (6, 5, 3), (3, 4)
     elif triple.startswith(("aarch64", "arm64")):

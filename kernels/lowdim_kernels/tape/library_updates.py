@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from llvmlite import ir
-
 from .library_context import load_schedule, store_output
 from .library_emitter import Emitter, index
+from .library_functions import reciprocal, square_root
 from .records_training import HYPERPARAMETERS
 
 
@@ -41,8 +40,8 @@ def adam(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
         second = e.multiply_add(second, h.beta2, square)
         e.store(first, b.add(f.first, distance))
         e.store(second, b.add(f.second, distance))
-        scale = e.multiply_add(e.square_root(second), h.inverse_root, h.epsilon)
-        change = b.fdiv(b.fmul(h.step, first), scale)
+        scale = e.multiply_add(square_root(e, second), h.inverse_root, h.epsilon)
+        change = b.fmul(b.fmul(h.step, first), reciprocal(e, scale))
         value = b.fsub(b.fmul(parameter, h.shrink), change)
         e.store(value, b.add(f.parameters, distance))
 
@@ -75,23 +74,14 @@ def gradient_statistics(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) ->
     b = e.builder
     zero = e.constant(0.0)
 
-    def square(i, carried):
-        gradient = e.load(e.step_by(f.gradient, i, e.vector_bytes))
-        return [e.multiply_add(gradient, gradient, carried[0])]
+    def both(i, carried):
+        distance = b.mul(i, index(e.vector_bytes))
+        gradient = e.load(b.add(f.gradient, distance))
+        previous = e.load(b.add(f.previous, distance))
+        e.store(gradient, b.add(f.previous, distance))
+        square = e.multiply_add(gradient, gradient, carried[0])
+        return [square, e.multiply_add(gradient, previous, carried[1])]
 
-    total = e.loop(f.vectors, [zero], square)[0]
-    store_output(e, run, "gradient_square", e.total(total))
-
-    def with_previous():
-        def product(i, carried):
-            distance = b.mul(i, index(e.vector_bytes))
-            gradient = e.load(b.add(f.gradient, distance))
-            previous = e.load(b.add(f.previous, distance))
-            e.store(gradient, b.add(f.previous, distance))
-            return [e.multiply_add(gradient, previous, carried[0])]
-
-        return [e.total(e.loop(f.vectors, [zero], product)[0])]
-
-    present = b.icmp_signed("!=", f.previous, index(0))
-    result = e.instead(present, [ir.Constant(e.element, 0.0)], with_previous)
-    store_output(e, run, "gradient_product", result[0])
+    square, product = e.loop(f.vectors, [zero, zero], both)
+    store_output(e, run, "gradient_square", e.total(square))
+    store_output(e, run, "gradient_product", e.total(product))

@@ -20,12 +20,14 @@ def _bias_gradient(tape: Tape, bias: Parameter | None, gradient: View) -> None:
 def linear(
     tape: Tape, y: Buffer, weight: Parameter, x: Buffer, bias: Parameter | None = None
 ) -> None:
-    """Record y = W x + b; weight (out, in)."""
+    """Record y = W x + b; weight (out, in), best padded where x are samples."""
     tape.gemm(y.product, weight, x, bias=bias, finish=y)
 
     def backward() -> None:
         gradient = tape.gradient_of(y)
-        tape.weight_gradient(weight.gradient, gradient, x)
+        # samples have zeros where a padded weight has its padding
+        out = weight.padded_gradient if x.is_samples else weight.gradient
+        tape.weight_gradient(out, gradient, x)
         _bias_gradient(tape, bias, gradient)
         if x.needs_gradient:
             tape.gemm(tape.gradient_of(x), weight.transposed, gradient, through=x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,11 +47,11 @@ class Program:
 
     # sizes
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         return np.dtype(self.target.element)
 
-    @property
+    @cached_property
     def state_size(self) -> int:
         """Elements of one replica's state."""
         return sum(self.layout.sizes[name] for name in STATE_SEGMENTS)
@@ -160,7 +161,9 @@ class Program:
             except ValueError as error:
                 raise ValueError(f"record {number} of the tape is refused: {error}") from None
 
+    @cached_property
     def library(self) -> Library:
+        """The library that runs this program, loaded or compiled at first use."""
         return load_library_for(self.target)
 
     def workspace(self) -> np.ndarray:
@@ -216,7 +219,7 @@ class Program:
             columns=self.sample_columns,
             lanes=self.target.lanes,
             dtype=self.dtype,
-            needs_labels=self._needs_labels(),
+            needs_labels=self._needs_labels,
         )
         context = np.zeros(len(CONTEXT), np.int64)
         for name, array in arrays.items():
@@ -224,11 +227,12 @@ class Program:
         context[CONTEXT.index("schedule_row")] = schedule.strides[0]
         size = self.state_size
         workspace[:size] = state
-        library = library or self.library()
+        library = library or self.library
         finished = library.interpret(workspace.ctypes.data, self.records, context, steps)
         state[...] = workspace[:size]
         return finished
 
+    @cached_property
     def _needs_labels(self) -> bool:
         place = 1 + LABELS.fields.index("as_weights")
         mine = self.records[:, 0] == NUMBERS[LABELS.name]

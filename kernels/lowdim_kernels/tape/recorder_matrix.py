@@ -6,14 +6,10 @@ from dataclasses import replace
 
 from . import records_matrix as r
 from .recorder import Recorder
+from .tile_choice import balanced, gemm_tile
 from .views import Buffer, Parameter, View, view_of
 
 Operand = View | Buffer | Parameter
-
-
-def balanced(count: int, most: int) -> int:
-    """Return the block size that cuts `count` into equal blocks of at most `most`."""
-    return -(-count // -(-count // most))
 
 
 class MatrixRecorder(Recorder):
@@ -47,8 +43,10 @@ class MatrixRecorder(Recorder):
         if weights.groups not in (1, out.groups) or out.column_stride != 1 or x.column_stride != 1:
             raise ValueError(f"gemm: groups or strides of {weights}, {x} and {out} do not fit")
         vectors = -(-out.columns // self.lanes)
-        tile_vectors, tile_rows = self._gemm_tile(out, vectors)
         ragged = out.columns % self.lanes != 0
+        tile_rows, tile_vectors = gemm_tile(
+            self.target.gemm_rows, out.rows, vectors, weights.columns, ragged=ragged
+        )
         if ragged and (out.columns < self.lanes or source is not None):
             raise ValueError(
                 f"gemm: columns must be a multiple of {self.lanes}, or more than that and without "
@@ -189,28 +187,6 @@ class MatrixRecorder(Recorder):
             out_row=self.bytes(rows),
         )
         return out
-
-    def _gemm_tile(self, out: View, vectors: int) -> tuple[int, int]:
-        """Return vectors and rows of the tile that needs the fewest loads for its sums.
-
-        Columns that are not whole vectors need a second panel to overlap.
-        """
-        most = self.target.gemm_rows
-        ragged = out.columns % self.lanes != 0
-        widest = min(len(most), vectors - 1 if ragged and vectors > 1 else vectors)
-
-        def cost(width: int) -> float:
-            panels = -(-vectors // width)
-            width = balanced(vectors, width)
-            rows = balanced(out.rows, most[width - 1])
-            tiles = panels * -(-out.rows // rows)
-            # a chain of sums needs eight accumulators in flight to hide the latency
-            sums = max(rows * width, 8)
-            return tiles * max(sums / 2, (rows + width) / 2)
-
-        best = min(range(1, widest + 1), key=lambda width: (cost(width), -width))
-        best = best if ragged else balanced(vectors, best)
-        return best, balanced(out.rows, most[best - 1])
 
     def _matching(self, part: View, whole: View | None, twin: View) -> View:
         """Return the part of `twin` that lies as `part` does in `whole`."""

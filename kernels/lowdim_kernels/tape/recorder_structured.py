@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import records_structured as s
-from .recorder_matrix import MatrixRecorder, Operand, balanced
+from .recorder_matrix import MatrixRecorder, Operand
+from .tile_choice import balanced
 from .views import Buffer, Parameter, Table, View, view_of
 
 # most vectors of a row of a sparse product

@@ -128,13 +128,11 @@ INNER_LOSS = Operation(
 GRADIENT_STATISTICS = Operation(
     name="gradient_statistics",
     fields=("vectors", "gradient", "previous"),
-    offsets=("gradient",),
-    optional_offsets=("previous",),
+    offsets=("gradient", "previous"),
     counts=("vectors",),
-    requires=lambda f, target: f.previous >= -1,
     spans=lambda f, target: [
         whole_vectors("read", f.gradient, f.vectors, target),
-        *([whole_vectors("write", f.previous, f.vectors, target)] if f.previous >= 0 else []),
+        whole_vectors("write", f.previous, f.vectors, target),
     ],
     flops=lambda f, target: 4 * f.vectors * target.lanes,
 )

@@ -136,14 +136,14 @@ class Tape(StructuredRecorder):
 
     # the end of a step
 
-    def gradient_statistics(self, *, with_previous: bool = True) -> None:
-        """Record the gradient's square and, if wanted, its product with the previous step's."""
+    def gradient_statistics(self) -> None:
+        """Record the gradient's square and its product with the previous step's gradient."""
         size = self._sizes["parameters"]
         self.add(
             s.GRADIENT_STATISTICS,
             vectors=size // self.lanes,
             gradient=View("gradients", 0, 1, 1, size, 0, size),
-            previous=self.allocate("previous", 1, size) if with_previous else -1,
+            previous=self.allocate("previous", 1, size),
         )
 
     def adam(self, *, group: int = 0) -> None:
