@@ -125,5 +125,5 @@ def _pairs(told: dict[str, Any]) -> str:
     return ", ".join(
         f"{key.replace('_', ' ')} {value if isinstance(value, str) else json.dumps(value)}"
         for key, value in told.items()
-        if value is not None
+        if value is not None and value != 0
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from scipy import stats
+import numpy as np
 
+from lowdim.analyse.summary import interval
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.tables import Tables
-from lowdim.report.numbers import amount, is_number, times
+from lowdim.report.numbers import amount, times
 
 
 def published_rows(tables: Tables) -> list[dict[str, Any]]:
@@ -28,40 +29,29 @@ def published_rows(tables: Tables) -> list[dict[str, Any]]:
                     "metric_label": quantity(metric).label,
                     "published": told,
                     **{key: ours[key] for key in ("mean", "ci95_low", "ci95_high")},
-                    "sentence": difference(metric, told, *ours[["n", "mean", "std"]]),
+                    "sentence": difference(metric, told, _values(tables, arm, metric)),
                 }
             )
     return rows
 
 
-def difference(metric: str, told: float, n: int, mean: float, std: float) -> str:
-    """Return in words how our mean over n seeds stands to a published single figure."""
-    shown = quantity(metric)
+def difference(metric: str, told: float, values: np.ndarray) -> str:
+    """Return in words how our mean over seeds stands to a published single figure."""
+    n, mean, _, low, high = interval(values)
     if math.isclose(told, mean, rel_tol=1e-9):
         return "The same."
     text = _gap(metric, told, mean)
-    if not is_number(std):
+    if n < 2:
         return f"{text}; one run of ours says nothing of chance."
-    if std == 0:
+    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    if least == most:
         return f"{text}; a count, free of chance."
-    half = float(stats.t.ppf(0.975, n - 1)) * std
-    of_mean, of_one = half / math.sqrt(n), half * math.sqrt(1 + 1 / n)
-    gap = abs(told - mean)
-    if gap <= of_mean:
+    if low <= told <= high:
         return f"{text}; the published figure lies within our 95 % interval."
-    low, high = mean - of_one, mean + of_one
-    if shown.scale == "log":
-        low = max(low, 0.0)
-    single = f"{shown.shown(low)} to {shown.shown(high)}"
-    if gap <= of_one:
-        return (
-            f"{text}; the published figure lies outside our 95 % interval, but a single run of "
-            f"ours may well give it ({single})."
-        )
-    return (
-        f"{text}; the published figure lies outside our 95 % interval, and a single run of ours "
-        f"would hardly give it ({single})."
-    )
+    shown = quantity(metric)
+    span = f"what our {n} seeds span, {shown.shown(least)} to {shown.shown(most)}"
+    place = f"but within {span}" if least <= told <= most else f"and outside {span}"
+    return f"{text}; the published figure lies outside our 95 % interval {place}."
 
 
 def _gap(metric: str, told: float, mean: float) -> str:
@@ -70,3 +60,8 @@ def _gap(metric: str, told: float, mean: float) -> str:
     if shown.scale == "log" and shown.decimals is None and told > 0 and mean > 0:
         return f"Ours is {times(mean / told)} the published one"
     return f"Ours is {amount(mean - told, shown)} {way}"
+
+
+def _values(tables: Tables, arm: str, metric: str) -> np.ndarray:
+    values = tables.runs.loc[tables.runs["arm"] == arm, metric].to_numpy(float)
+    return values[np.isfinite(values)]

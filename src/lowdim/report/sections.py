@@ -45,8 +45,8 @@ def section(study: Study, run: RunConfig, page: Path) -> Section:
     folder = study_paths(run, study.name).figures
     absent = [path for path in (*files.all(), folder / INDEX) if not path.exists()]
     if absent:
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        return Section(study, missing=f"{_link(absent[0], page)} is not there{more}.")
+        more = f", and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return Section(study, missing=f"{_link(absent[0], page)} is missing{more}.")
     tables = Tables(study, files)
     try:
         return Section(
@@ -54,7 +54,7 @@ def section(study: Study, run: RunConfig, page: Path) -> Section:
             verdicts=verdict_rows(tables.verdicts, study),
             published=published_rows(tables),
             results=_results(tables),
-            figures=[_figure(entry, folder) for entry in read_json(folder / INDEX)],
+            figures=[_figure(entry, folder, page) for entry in read_json(folder / INDEX)],
             notes=notes(tables),
             protocol=protocol(study),
             arms=arms_table(study),
@@ -107,10 +107,11 @@ def _results(tables: Tables) -> dict[str, Any]:
     return {"metrics": [(metric, quantity(metric).axis) for metric in metrics], "rows": rows}
 
 
-def _figure(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _figure(entry: dict[str, Any], folder: Path, page: Path) -> dict[str, Any]:
     payload = (folder / f"{entry['name']}.svg").read_bytes()
+    links = [(e.upper(), _link(folder / f"{entry['name']}.{e}", page)) for e in ("svg", "png")]
     source = f"data:image/svg+xml;base64,{base64.b64encode(payload).decode()}"
-    return {**entry, "source": source}
+    return {**entry, "source": source, "links": links}
 
 
 def _link(path: Path, page: Path) -> str:

@@ -45,11 +45,12 @@ def finding(contrast: dict[str, Any], a: str, b: str) -> str:
     low, high = contrast["ci95_low"], contrast["ci95_high"]
     if contrast["scale"] == "log":
         text = f"The {shown.label} of {a} is {times(10**estimate)} that of {b}"
-        ends = f"{times(10**low)} to {times(10**high)}" if is_number(low) else ""
+        ends = f"{10**low:.2f} to {times(10**high)}" if is_number(low) else ""
     else:
         way = "above" if estimate > 0 else "below"
         text = f"{a} lies {amount(estimate, shown)} {way} {b} in {shown.label}"
-        ends = f"{shown.shown(low)} to {shown.shown(high)}" if is_number(low) else ""
+        ends = f"of the difference {shown.shown(low)} to {shown.shown(high)}"
+        ends = ends if is_number(low) else ""
     pairs = f"{contrast['n']} pairs of runs"
     left = contrast.get("left_out", 0)
     gone = f", {left} left out because a run diverged" if left else ""
@@ -63,7 +64,7 @@ def asked(contrast: dict[str, Any]) -> str:
     if stated.scale == "log":
         size = f"a factor of {10 ** abs(margin):.2g}"
     else:
-        size = amount(margin, shown)
+        size = f"{abs(margin):g} {shown.difference or shown.unit}".strip()
     if stated.direction == "different":
         return f"apart by at least {size}" if margin else "apart"
     better, worse = ("below", "above") if stated.direction == "less" else ("above", "below")
