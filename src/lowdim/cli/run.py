@@ -13,7 +13,7 @@ from pathlib import Path
 from lowdim.cli.options import CONFIG_VARIABLE, config_file, read_study, settings_beyond
 from lowdim.cli.plan import plan_lines
 from lowdim.cli.run_lock import hold
-from lowdim.cli.watch import announce_run
+from lowdim.cli.watch import announce_run, interrupt_family
 from lowdim.config import RunConfig, UserError, load_run
 from lowdim.progress import duration
 from lowdim.records import damaged_files, remove
@@ -61,9 +61,9 @@ def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) 
         command += ["--config", *(f"{key}={value}" for key, value in beyond.items())]
     output = subprocess.DEVNULL if quiet else None
     with subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output) as process:
-        # Ctrl-C reaches Snakemake by itself; being asked to end is handed on in the same way.
+        # Ctrl-C reaches Snakemake and its jobs by itself; being asked to end is handed on.
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+        end = signal.signal(signal.SIGTERM, lambda *_: interrupt_family(process.pid))
         try:
             return process.wait()
         finally:

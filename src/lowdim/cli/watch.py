@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
-from pathlib import Path
+from contextlib import suppress
+
+import psutil
 
 RUN_PROCESS = "LOWDIM_RUN_PID"
 _EVERY_S = 1.0
@@ -31,15 +34,21 @@ def end_with_run() -> None:
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that ended and was not waited for does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
+
+
+def interrupt_family(pid: int) -> None:
+    """Interrupt a process and all that it started, as Ctrl-C on a terminal would."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return True
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.send_signal(signal.SIGINT)
 
 
 def _watch(pid: int) -> None:
