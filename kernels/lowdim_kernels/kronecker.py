@@ -6,6 +6,7 @@ with one operand replaced, and one more operation: all factors' gradients in one
 """
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -127,12 +128,15 @@ def _rows(t: Tensor, count: int | None) -> Tensor:
 
 def _product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     from lowdim_kernels.loops.kronecker import kron_product
+    from lowdim_kernels.loops.workspace import run
 
     y = _allocate_product(x, factors)
     if y.numel():
         x = x.contiguous()
         count, rows, stride = _extent(y, x, factors)
-        kron_product(x.data_ptr(), y.data_ptr(), stride, count, rows, _table(factors), TAG[x.dtype])
+        tag = TAG[x.dtype]
+        tools, places = _tools(x.dtype), (x.data_ptr(), y.data_ptr())
+        run(kron_product, tools, *places, stride, count, rows, _table(factors), tag)
     return y
 
 
@@ -140,13 +144,17 @@ def _gradients_numba(
     x_needed: bool, g: Tensor, x: Tensor, factors: Sequence[Tensor]
 ) -> list[Tensor]:
     from lowdim_kernels.loops.kronecker import kron_gradients
+    from lowdim_kernels.loops.workspace import run
 
     results = _allocate_gradients(x_needed, g, x, factors)
     if not g.numel() or not x.numel():
         return [r.zero_() for r in results]
     g, x = g.contiguous(), x.contiguous()
     count, rows, stride = _extent(g, x, factors)
-    kron_gradients(
+    tag = TAG[x.dtype]
+    run(
+        kron_gradients,
+        _tools(x.dtype),
         g.data_ptr(),
         x.data_ptr(),
         results[0].data_ptr() if x_needed else 0,
@@ -155,9 +163,17 @@ def _gradients_numba(
         count,
         rows,
         _table(factors),
-        TAG[x.dtype],
+        tag,
     )
     return results
+
+
+@cache
+def _tools(dtype: torch.dtype) -> tuple[int, int]:
+    """Return the addresses of the compiled tiles."""
+    from lowdim_kernels.loops.tiles import MULTIPLY, TRANSPOSE
+
+    return MULTIPLY.address(TAG[dtype]), TRANSPOSE.address(TAG[dtype])
 
 
 def _extent(y: Tensor, x: Tensor, factors: Sequence[Tensor]) -> tuple[int, int, int]:

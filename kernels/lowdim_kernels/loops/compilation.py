@@ -3,17 +3,63 @@
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit, types
+from numba import cfunc, njit, typeof, types
 from numba.extending import intrinsic
+
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Return the function compiled on its first call, NaN and infinity kept."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, nogil=True, **OPTIONS)(function)
     except RuntimeError:  # no folder for the cache
-        return njit(**options)(function)
+        return njit(nogil=True, **OPTIONS)(function)
+
+
+class Callee:
+    """A large kernel that other kernels call by its address, as they would be compiled with it.
+
+    `parameters` are Numba's types of what follows the tag. Python asks for `address(tag)` and
+    hands it to a kernel, where `call(address, tag, ...)` runs the function.
+    """
+
+    def __init__(self, function: Callable[..., Any], *parameters: Any) -> None:
+        self.function = function
+        self.parameters = parameters
+        self.call: Any = intrinsic(self._typed_call())
+        self._compiled: dict[type, Any] = {}
+
+    def address(self, tag: Any) -> int:
+        """Return the address of the function for the tag's type, compiled on first use."""
+        compiled = self._compiled.get(type(tag))
+        if compiled is None:
+            signature = types.void(typeof(tag), *self.parameters)
+            try:
+                compiled = cfunc(signature, cache=True, **OPTIONS)(self.function)
+            except RuntimeError:
+                compiled = cfunc(signature, **OPTIONS)(self.function)
+            self._compiled[type(tag)] = compiled
+        return compiled.address
+
+    def _typed_call(self) -> Callable[..., Any]:
+        parameters = self.parameters
+
+        def call(typing_context, address, tag, arguments):
+            signature = types.void(types.intp, tag, types.Tuple(parameters))
+
+            def generate(context, builder, _, values):
+                from llvmlite import ir
+
+                kinds = [context.get_value_type(t) for t in (tag, *parameters)]
+                kind = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+                unpacked = [builder.extract_value(values[2], k) for k in range(len(parameters))]
+                builder.call(builder.inttoptr(values[0], kind), [values[1], *unpacked])
+                return context.get_dummy_value()
+
+            return signature, generate
+
+        return call
 
 
 def _pointer(typing_context, address, tag):

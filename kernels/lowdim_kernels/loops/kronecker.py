@@ -1,121 +1,272 @@
-"""Kronecker products over rows: one factor after another on a sample that stays in cache."""
+"""Kronecker products: one factor after another, over as many rows as stay in cache.
+
+Stage k of a row holds it with factors k, k + 1, ... applied: an array of in_1 .. in_(k-1), out_k ..
+out_m. Stage m is x and stage 0 is y. Between the two the last axis is padded to whole vectors, so
+each factor but the last is a product whose columns are contiguous and whole: (out_k, in_k) by
+(in_k, what follows). For the last one x gives the numbers and the transposed factor the vectors.
+
+Flops: forward, and the gradient of x, rows * sum over k of (size of stage k * in_k) * 2; gradients
+of the factors the same again, and the stages between are computed anew.
+"""
 
 import numpy as np
 from numba import carray
 
 from lowdim_kernels.loops.compilation import kernel, pointer
+from lowdim_kernels.loops.tiles import MULTIPLY, TRANSPOSE
+from lowdim_kernels.loops.vectors import BYTES, item_size
 
 ADDRESS, OUT, IN, REPLICA, ROW, COLUMN = range(6)
+GROUP_BYTES = 64 * 1024
+
+multiply, transpose = MULTIPLY.call, TRANSPOSE.call
 
 
 @kernel
-def kron_product(x_address, y_address, x_step, replicas, rows, table, tag):
-    """Write y = x (A1 ⊗ ... ⊗ Am)^T for contiguous x and y; `table` as the caller lays it out."""
-    widths = _widths(table)
-    m = table.shape[0]
-    x = carray(pointer(x_address, tag), replicas * rows * widths[m])
-    y = carray(pointer(y_address, tag), replicas * rows * widths[0])
-    largest = widths.max()
-    scratch = np.empty((2, largest), x.dtype)
+def kron_product(tools, x, y, x_step, replicas, rows, table, tag, space, space_bytes):
+    """Write y = x (A1 ⊗ ... ⊗ Am)^T for contiguous rows at the addresses x and y.
+
+    `tools` are the addresses of MULTIPLY and TRANSPOSE. `table` has a row for each factor: address,
+    out, in, and strides by replica, row and column, in elements. `x_step` is the stride of x by
+    replica, 0 where replicas share it. Returns 0, or the bytes that `space` must have.
+    """
+    size, last = item_size(tag), table.shape[0] - 1
+    lefts, chunks = _extents(table)
+    out, padded = table[last, OUT], _whole(table[last, OUT], tag)
+    x_width, y_width = lefts[last] * table[last, IN], _first_stage(table, chunks)
+    group = _group(rows, lefts, chunks, table, padded, size)
+    stages, end = _stages(lefts, chunks, table, padded, group, space, size)
+    packed = end
+    end += table[last, IN] * padded * size
+    if end - space > space_bytes:
+        return end - space
+    at = tools[0]
     for r in range(replicas):
-        for b in range(rows):
-            source = x[r * x_step + b * widths[m] : r * x_step + (b + 1) * widths[m]]
-            for k in range(m - 1, -1, -1):
-                if k == 0:
-                    start = (r * rows + b) * widths[0]
-                    target = y[start : start + widths[0]]
-                else:
-                    target = scratch[k % 2]
-                _apply(table, k, r, False, source, target, widths[k + 1], tag)
-                source = target
+        _pack(tag, table, r, packed, padded, True)
+        for start in range(0, rows, group):
+            height = min(group, rows - start)
+            source = x + (r * x_step + start * x_width) * size
+            target = y + (r * rows + start) * y_width * size
+            if last == 0:
+                _numbers(at, tag, source, table[0, IN], packed, padded, target, out, height, out)
+                continue
+            _forward(at, tag, table, r, lefts, chunks, padded, packed, source, stages, height)
+            _apply(
+                at, tag, table, 0, r, False, stages[1], padded, target, out, height, chunks[0], out
+            )
+    return 0
 
 
 @kernel
-def kron_gradients(
-    g_address, x_address, dx_address, da_addresses, x_step, replicas, rows, table, tag
-):
-    """Write the gradients of every factor, and of x unless its address is 0."""
-    widths = _widths(table)
-    m = table.shape[0]
-    g = carray(pointer(g_address, tag), replicas * rows * widths[0])
-    x = carray(pointer(x_address, tag), replicas * rows * widths[m])
-    dx = carray(pointer(dx_address, tag), replicas * rows * widths[m])
-    largest = widths.max()
-    kept = np.empty((m + 1, largest), x.dtype)
-    scratch = np.empty((2, largest), x.dtype)
+def kron_gradients(tools, g, x, dx, da, x_step, replicas, rows, table, tag, space, space_bytes):
+    """Write the gradients of every factor, to the addresses `da`, and of x unless `dx` is 0.
+
+    The rest as in `kron_product`.
+    """
+    size, last = item_size(tag), table.shape[0] - 1
+    lefts, chunks = _extents(table)
+    inner, out = table[last, IN], table[last, OUT]
+    padded, inner_padded = _whole(out, tag), _whole(inner, tag)
+    x_width, y_width = lefts[last] * inner, _first_stage(table, chunks)
+    group = _group(rows, lefts, chunks, table, padded, size)
+    stages, end = _stages(lefts, chunks, table, padded, group, space, size)
+    backs, turned = _stages(lefts, chunks, table, padded, group, end, size)
+    packed = turned + _turned(table, chunks, out, tag) * size
+    plain = packed + inner * padded * size
+    end = plain + out * inner_padded * size
+    if end - space > space_bytes:
+        return end - space
+    at = tools[0]
     for r in range(replicas):
-        for k in range(m):
-            size = table[k, OUT] * table[k, IN]
-            carray(pointer(da_addresses[k], tag), replicas * size)[r * size : (r + 1) * size] = 0
-        for b in range(rows):
-            start = r * x_step + b * widths[m]
-            kept[m, : widths[m]] = x[start : start + widths[m]]
-            for k in range(m - 1, 0, -1):
-                _apply(table, k, r, False, kept[k + 1], kept[k], widths[k + 1], tag)
-            start = (r * rows + b) * widths[0]
-            source = g[start : start + widths[0]]
-            for k in range(m):
-                size = table[k, OUT] * table[k, IN]
-                da = carray(pointer(da_addresses[k], tag), replicas * size)
-                _accumulate(
-                    table, k, source, kept[k + 1], da[r * size : (r + 1) * size], widths[k + 1]
-                )
-                if k == m - 1 and dx_address == 0:
-                    break
-                if k == m - 1:
-                    start = (r * rows + b) * widths[m]
-                    target = dx[start : start + widths[m]]
-                else:
-                    target = scratch[k % 2]
-                _apply(table, k, r, True, source, target, widths[k], tag)
-                source = target
+        _pack(tag, table, r, packed, padded, True)
+        _pack(tag, table, r, plain, inner_padded, False)
+        for k in range(last + 1):
+            count = table[k, OUT] * table[k, IN]
+            carray(pointer(da[k], tag), (r + 1) * count)[r * count :] = 0
+        for start in range(0, rows, group):
+            height = min(group, rows - start)
+            x_now = x + (r * x_step + start * x_width) * size
+            back, chunk = g + (r * rows + start) * y_width * size, out
+            _forward(at, tag, table, r, lefts, chunks, padded, packed, x_now, stages, height)
+            for k in range(last):
+                to = da[k] + r * table[k, OUT] * table[k, IN] * size
+                _inner_factor(
+                    tools, tag, table, k, back, chunk, stages[k + 1], padded, turned, to,
+                    height * lefts[k], chunks[k], out,
+                )  # fmt: skip
+                _apply(
+                    at, tag, table, k, r, True, back, chunk, backs[k + 1], padded,
+                    height * lefts[k], chunks[k], out,
+                )  # fmt: skip
+                back, chunk = backs[k + 1], padded
+            count = height * lefts[last]
+            to = da[last] + r * out * inner * size
+            multiply(at, tag, (back, 1, chunk, x_now, inner, to, inner, out, inner, count, True))
+            if dx:
+                to = dx + (r * rows + start) * x_width * size
+                multiply(
+                    at, tag,
+                    (back, chunk, 1, plain, inner_padded, to, inner, count, inner, out, False),
+                )  # fmt: skip
+    return 0
 
 
 @kernel
-def _widths(table):
-    """Return the width of a sample when factors k.. have been applied, for k = 0 .. m."""
+def _extents(table):
+    """Return, for each factor, the product of earlier ins, and of later outs but the last."""
     m = table.shape[0]
-    widths = np.ones(m + 1, np.int64)
-    for k in range(m + 1):
-        for j in range(m):
-            widths[k] *= table[j, OUT] if j >= k else table[j, IN]
-    return widths
+    lefts, chunks = np.ones(m, np.int64), np.ones(m, np.int64)
+    for k in range(m):
+        for j in range(k):
+            lefts[k] *= table[j, IN]
+        for j in range(k + 1, m - 1):
+            chunks[k] *= table[j, OUT]
+    return lefts, chunks
 
 
 @kernel
-def _apply(table, k, replica, transposed, source, target, width, tag):
-    """Write A_k (or its transpose) times axis k of a sample of `width` elements."""
-    out, inner = table[k, OUT], table[k, IN]
-    row, column = table[k, ROW], table[k, COLUMN]
+def _first_stage(table, chunks):
+    """Return the width of y."""
+    last = table.shape[0] - 1
+    return chunks[0] * table[last, OUT] * (table[0, OUT] if last else 1)
+
+
+@kernel
+def _whole(count, tag):
+    """Return the count rounded up to whole vectors."""
+    lanes = BYTES // item_size(tag)
+    return (count + lanes - 1) // lanes * lanes
+
+
+@kernel
+def _stage_size(k, lefts, chunks, table, padded):
+    own = 1 if k == table.shape[0] - 1 else table[k, OUT]
+    return lefts[k] * own * chunks[k] * padded
+
+
+@kernel
+def _group(rows, lefts, chunks, table, padded, size):
+    """Return how many rows go through all stages together."""
+    largest = 1
+    for k in range(1, table.shape[0]):
+        largest = max(largest, _stage_size(k, lefts, chunks, table, padded))
+    return max(1, min(rows, GROUP_BYTES // (largest * size)))
+
+
+@kernel
+def _stages(lefts, chunks, table, padded, group, start, size):
+    """Return the addresses of stages 1 .. m - 1 of a group of rows, and the first one after."""
+    m = table.shape[0]
+    starts = np.zeros(m, np.int64)
+    for k in range(1, m):
+        starts[k] = start
+        start += group * _stage_size(k, lefts, chunks, table, padded) * size
+    return starts, start
+
+
+@kernel
+def _turned(table, chunks, out, tag):
+    """Return the elements that the largest transposed piece of a stage takes."""
+    largest = 0
+    for k in range(table.shape[0] - 1):
+        rows = chunks[k] * out + BYTES // item_size(tag)
+        largest = max(largest, rows * _whole(table[k, IN], tag))
+    return largest
+
+
+@kernel
+def _pack(tag, table, replica, address, padded, transposed):
+    """Write the last factor or its transpose in rows padded to whole vectors."""
+    last = table.shape[0] - 1
+    rows, columns, row, column = (
+        table[last, OUT], table[last, IN], table[last, ROW], table[last, COLUMN]
+    )  # fmt: skip
     if transposed:
-        out, inner, row, column = inner, out, column, row
-    a = carray(pointer(table[k, ADDRESS], tag), 1)
-    right = 1
-    for j in range(k + 1, table.shape[0]):
-        right *= table[j, OUT]
-    base = replica * table[k, REPLICA]
-    for left in range(width // (inner * right)):
-        for o in range(out):
-            to = (left * out + o) * right
-            target[to : to + right] = 0
-            for i in range(inner):
-                weight = a[base + o * row + i * column]
-                of = (left * inner + i) * right
-                for n in range(right):
-                    target[to + n] += weight * source[of + n]
+        rows, columns, row, column = columns, rows, column, row
+    first = table[last, ADDRESS] + replica * table[last, REPLICA] * item_size(tag)
+    a = carray(pointer(first, tag), 1)
+    packed = carray(pointer(address, tag), rows * padded)
+    for i in range(rows):
+        for j in range(columns):
+            packed[i * padded + j] = a[i * row + j * column]
+        packed[i * padded + columns : (i + 1) * padded] = 0
 
 
 @kernel
-def _accumulate(table, k, g, x, da, width):
-    """Add a sample's gradient of factor k."""
-    out, inner = table[k, OUT], table[k, IN]
-    right = 1
-    for j in range(k + 1, table.shape[0]):
-        right *= table[j, OUT]
-    for left in range(width // (inner * right)):
-        for o in range(out):
-            for i in range(inner):
-                total = da[o * inner + i]
-                for n in range(right):
-                    total += g[(left * out + o) * right + n] * x[(left * inner + i) * right + n]
-                da[o * inner + i] = total
+def _numbers(at, tag, source, inner, packed, padded, target, target_row, rows, columns):
+    """Write rows of numbers times the packed last factor."""
+    multiply(
+        at, tag, (source, inner, 1, packed, padded, target, target_row, rows, columns, inner, False)
+    )
+
+
+@kernel
+def _forward(at, tag, table, replica, lefts, chunks, padded, packed, source, stages, height):
+    """Write stages m - 1 .. 1 of some rows of x."""
+    last = table.shape[0] - 1
+    if last == 0:
+        return
+    rows = height * lefts[last]
+    _numbers(at, tag, source, table[last, IN], packed, padded, stages[last], padded, rows, padded)
+    for k in range(last - 1, 0, -1):
+        _apply(
+            at, tag, table, k, replica, False, stages[k + 1], padded, stages[k], padded,
+            height * lefts[k], chunks[k], padded,
+        )  # fmt: skip
+
+
+@kernel
+def _apply(
+    at, tag, table, k, replica, transposed, source, source_chunk, target, target_chunk, lefts,
+    chunks, out,
+):  # fmt: skip
+    """Write factor k, or its transpose, times axis k of `lefts` pieces of a stage.
+
+    What follows the axis are `chunks` rows of `out` numbers, padded to the given chunks' sizes.
+    """
+    size = item_size(tag)
+    rows, depth, row, column = table[k, OUT], table[k, IN], table[k, ROW], table[k, COLUMN]
+    if transposed:
+        rows, depth, row, column = depth, rows, column, row
+    a = table[k, ADDRESS] + replica * table[k, REPLICA] * size
+    source_row, target_row = chunks * source_chunk, chunks * target_chunk
+    pieces, columns = chunks, out
+    if source_chunk == target_chunk:
+        pieces, columns = 1, source_row
+    for left in range(lefts):
+        b = source + left * depth * source_row * size
+        c = target + left * rows * target_row * size
+        for j in range(pieces):
+            multiply(
+                at, tag,
+                (a, row, column, b + j * source_chunk * size, source_row,
+                 c + j * target_chunk * size, target_row, rows, columns, depth, False),
+            )  # fmt: skip
+
+
+@kernel
+def _inner_factor(
+    tools, tag, table, k, back, back_chunk, stage, padded, turned, da, lefts, chunks, out
+):
+    """Add the gradient of factor k, not the last: pieces of g times transposed pieces of a stage.
+
+    Both run along the summed axis; the stage is turned so that its other axis gives the vectors.
+    """
+    size = item_size(tag)
+    rows, columns = table[k, OUT], table[k, IN]
+    width = _whole(columns, tag)
+    pieces, depth = (1, chunks * out) if back_chunk == out else (chunks, out)
+    for left in range(lefts):
+        b = stage + left * columns * chunks * padded * size
+        a = back + left * rows * chunks * back_chunk * size
+        for j in range(chunks):
+            to = turned + j * out * width * size
+            transpose(
+                tools[1], tag, (b + j * padded * size, chunks * padded, columns, out, to, width)
+            )
+        for j in range(pieces):
+            multiply(
+                tools[0], tag,
+                (a + j * back_chunk * size, chunks * back_chunk, 1,
+                 turned + j * out * width * size, width, da, columns, rows, columns, depth, True),
+            )  # fmt: skip
