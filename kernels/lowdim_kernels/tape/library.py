@@ -13,8 +13,6 @@ import numpy as np
 from .library_cache import cache_folder, cache_key, read_entry, write_entry
 from .library_target import Target, host_target
 
-# passes at level 2 or 3 take longer and gave nothing (benchmarks/tape.md)
-OPTIMISATION = 1
 _LOADED: dict[tuple[Target, str], Library] = {}
 _LOCK = threading.Lock()
 
@@ -64,13 +62,8 @@ def compile_object(target: Target) -> bytes:
     from .library_module import module_text
 
     machine = _machine(target, jit=False)
-    module = llvm.parse_assembly(module_text(target))
-    options = llvm.create_pipeline_tuning_options(speed_level=OPTIMISATION)
-    # vectors are explicit, so these would only cost time
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return machine.emit_object(module)
+    # vectors and tiles are explicit: LLVM's module passes take as long as all else, for nothing
+    return machine.emit_object(llvm.parse_assembly(module_text(target)))
 
 
 def _machine(target: Target, *, jit: bool) -> Any:
@@ -97,7 +90,7 @@ def _load(target: Target, folder: Path) -> Library:
     from .library_arrays import ENTRY
 
     machine = _machine(target, jit=True)
-    key = cache_key(target, OPTIMISATION)
+    key = cache_key(target)
     payload = read_entry(folder, key)
     found = payload is not None
     if payload is None:

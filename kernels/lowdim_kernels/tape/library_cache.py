@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "lowdim" / "tape"
 
 
-def cache_key(target: Target, optimisation: int) -> str:
+def cache_key(target: Target) -> str:
     """Return a digest of everything that decides the machine code."""
     import llvmlite
     import llvmlite.binding as llvm
@@ -38,7 +38,7 @@ def cache_key(target: Target, optimisation: int) -> str:
         if source.name.startswith(("library", "records")):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     versions = (llvmlite.__version__, llvm.llvm_version_info)
-    digest.update(repr((target, optimisation, versions)).encode())
+    digest.update(repr((target, versions)).encode())
     return digest.hexdigest()[:40]
 
 
