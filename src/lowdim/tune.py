@@ -18,8 +18,14 @@ from lowdim.progress import Progress
 from lowdim.records import ReplicaRecord, ReplicaStore, provenance, study_paths, write_json
 from lowdim.records import write_table as write_frame
 from lowdim.studies.execute import Work, execute
-from lowdim.studies.programs import PlannedReplica, chosen_hyper, plan_trial, trial_program
-from lowdim.studies.tasks import build_task
+from lowdim.studies.programs import (
+    PlannedReplica,
+    chosen_hyper,
+    plan_trial,
+    trial_program,
+    tuning_of,
+)
+from lowdim.studies.tasks import TaskShelf
 
 _log = logging.getLogger(__name__)
 _EDGE = 0.05
@@ -39,16 +45,17 @@ def tune_block(
     are not tuned appear in neither file.
     """
     store = ReplicaStore(study_paths(run, study.name).store)
+    shelf = TaskShelf(run, study.seeds)
     work, planned = [], []
-    for name in arms:
+    tuned_arms = {name: study.arms[name] for name in arms if study.arms[name].tuning}
+    available, unavailable = shelf.available(tuned_arms)
+    for name in available:
         arm = study.arms[name]
-        if arm.tuning is None:
-            continue
-        task = build_task(arm.data, run)
+        task = shelf.task(arm.data)
         trials = [
-            (number, plan_trial(name, arm, run, seed, hyper, task.train.samples))
+            (number, plan_trial(name, arm, run, seed, hyper, task))
             for seed in range(study.seeds)
-            for number, hyper in enumerate(propose(arm.tuning, seed))
+            for number, hyper in enumerate(propose(tuning_of(arm), seed))
         ]
         work.append(Work(trial_program(arm), task, [trial for _, trial in trials]))
         planned += trials
@@ -64,7 +71,7 @@ def tune_block(
         for number, trial in planned
     ]
     frame = pd.DataFrame(rows, columns=None if rows else ["arm", "seed", "trial"])
-    made_by = provenance("tune", study)
+    made_by = provenance("tune", study, unavailable=unavailable)
     write_frame(trials_path, frame, made_by)
     write_json(tuned_path, choose(frame, study.arms), made_by)
 

@@ -21,14 +21,19 @@ _TEST = "sign-flip permutation of paired differences"
 
 
 def judge(runs: pd.DataFrame, hypotheses: Sequence[Hypothesis]) -> list[dict[str, Any]]:
-    """Return each hypothesis with its contrasts, p (raw and Holm over the study) and verdict."""
-    judged = [_hypothesis(runs, hypothesis) for hypothesis in hypotheses]
+    """Return each hypothesis with its contrasts, p (raw and Holm over the study) and verdict.
+
+    A hypothesis on an arm that has no runs is `not run` and takes no part in Holm's correction.
+    """
+    arms = set(runs["arm"])
+    rows = [_hypothesis(runs, h) if _arms(h) <= arms else _not_run(h) for h in hypotheses]
+    judged = [row for row in rows if row["verdict"] != "not run"]
     if judged:
         adjusted = multipletests([row["p"] for row in judged], alpha=LEVEL, method="holm")[1]
         for row, p in zip(judged, adjusted, strict=True):
             row["p_holm"] = float(p)
             row["verdict"] = _verdict(row)
-    return judged
+    return rows
 
 
 def compare(runs: pd.DataFrame, contrast: Contrast) -> dict[str, Any]:
@@ -103,6 +108,22 @@ def _differences(runs: pd.DataFrame, contrast: Contrast) -> np.ndarray:
     return np.where(np.isfinite(a) & np.isfinite(b), a - b, np.nan)
 
 
+def _arms(hypothesis: Hypothesis) -> set[str]:
+    return {arm for contrast in hypothesis.contrasts for arm in (contrast.a, contrast.b)}
+
+
+def _not_run(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "name": hypothesis.name,
+        "statement": hypothesis.statement,
+        "combine": hypothesis.combine,
+        "p": None,
+        "contrasts": [],
+        "p_holm": None,
+        "verdict": "not run",
+    }
+
+
 def _hypothesis(runs: pd.DataFrame, hypothesis: Hypothesis) -> dict[str, Any]:
     contrasts = [compare(runs, contrast) for contrast in hypothesis.contrasts]
     return {
@@ -111,6 +132,7 @@ def _hypothesis(runs: pd.DataFrame, hypothesis: Hypothesis) -> dict[str, Any]:
         "combine": hypothesis.combine,
         "p": _joint_p(contrasts, hypothesis.combine),
         "contrasts": contrasts,
+        "verdict": "undecided",
     }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lowdim.config.base import Strict
+from lowdim.config.base import Count, Positive, Strict
 
 
 class Mnist1dData(Strict):
@@ -23,4 +23,57 @@ class Mnist1dData(Strict):
         return self.samples * 4 // 5
 
 
-DataConfig = Mnist1dData
+class LinearMapData(Strict):
+    """Regression on a linear map of low rank, drawn anew for every seed.
+
+    `statistics` replaces the samples by their second moments, which is exact for full batches of
+    least squares and makes a step cost no more with more samples.
+    """
+
+    name: Literal["linear_map"] = "linear_map"
+    samples: Count = 20_000
+    inputs: Count = 50
+    outputs: Count = 50
+    singular_values: list[Positive] = Field(default_factory=lambda: [5.0, 4.0, 3.0, 2.0, 1.0])
+    monitor: Count = 2_000
+    statistics: bool = False
+
+    @property
+    def train_samples(self) -> int:
+        """Return how many samples an epoch of a final run goes over."""
+        return self.samples
+
+
+class CompressedData(Strict):
+    """Images reduced to `outputs` numbers by a transform fitted to the training images.
+
+    `source` is real MNIST, looked for in the data root, or scikit-learn's 8x8 digits.
+    `scale_features` divides each number by its standard deviation over the training images.
+    """
+
+    name: Literal["compressed"] = "compressed"
+    source: Literal["mnist", "digits"]
+    transform: Literal[
+        "none",
+        "dct",
+        "dct_zigzag",
+        "dct_middle",
+        "dct_high",
+        "dct_as_published",
+        "gauss",
+        "pca",
+        "hadamard",
+        "pixels",
+    ]
+    outputs: Count
+    samples: Count | None = None
+    scale_features: bool = False
+
+    @property
+    def train_samples(self) -> int:
+        """Return how many samples an epoch of a final run goes over."""
+        there = {"mnist": 54_000, "digits": 1_200}[self.source]
+        return min(self.samples or there, there)
+
+
+DataConfig = Annotated[Mnist1dData | LinearMapData | CompressedData, Field(discriminator="name")]

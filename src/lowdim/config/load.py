@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lowdim.config.complaints import complaint
 from lowdim.config.errors import UserError
 from lowdim.config.run import RunConfig
 from lowdim.config.study import ArmConfig, Study, StudyFile
@@ -101,65 +101,4 @@ def _validate(model: type[Model], raw: Any, file: str, prefix: tuple = ()) -> Mo
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{file}: {_sentence(model, error, prefix)}") from None
-
-
-def _sentence(model: type[BaseModel], error: ValidationError, prefix: tuple) -> str:
-    """Return the foremost complaint as one line: key, what was expected, what came."""
-    # A misspelt key is unknown and the right one missing; the unknown one is what helps.
-    first, *rest = sorted(
-        error.errors(include_url=False),
-        key=lambda complaint: complaint["type"] != "extra_forbidden",
-    )
-    where = [*prefix, *(part for part in first["loc"] if not _is_tag(part, first))]
-    key = ".".join(str(part) for part in where)
-    value = first["input"]
-    if first["type"] == "extra_forbidden":
-        allowed = _siblings(model, first["loc"])
-        near = difflib.get_close_matches(str(where[-1]), allowed, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        said = f"unknown key {key!r}{guess} (allowed: {', '.join(sorted(allowed))})"
-    elif first["type"] == "missing":
-        said = f"{key} is missing"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(value, dict) else f", got {value!r}"
-        said = f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
-    return said + (f" (and {len(rest)} more)" if rest else "")
-
-
-def _is_tag(part: Any, complaint: Any) -> bool:
-    """Whether a step of a complaint's path is a union's tag rather than a key of the file."""
-    return isinstance(part, str) and part in _TAGS and part != complaint["loc"][-1]
-
-
-_TAGS = {"dense", "kronecker", "lowrank", "lowrank_diag", "masked", "adam", "sgd"}
-
-
-def _siblings(model: type[BaseModel], location: tuple) -> list[str]:
-    """Return the keys that were allowed beside an unknown one, from the JSON schema."""
-    schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-
-    def resolve(node: dict, tag: str | None = None) -> dict:
-        if "$ref" in node:
-            return resolve(definitions[node["$ref"].rsplit("/", 1)[1]], tag)
-        for option in node.get("anyOf", []) + node.get("oneOf", []):
-            found = resolve(option)
-            names = [p.get("const") for p in found.get("properties", {}).values()]
-            if "properties" in found and (tag is None or tag in names):
-                return found
-        return node
-
-    node = schema
-    for part in location[:-1]:
-        if isinstance(part, int):
-            node = resolve(node).get("items", {})
-        elif part in (found := resolve(node)).get("properties", {}):
-            node = found["properties"][part]
-        elif "discriminator" in node or part in _TAGS:
-            node = resolve(node, part)
-        else:
-            extra = found.get("additionalProperties")
-            node = extra if isinstance(extra, dict) else {}
-    return list(resolve(node).get("properties", {}))
+        raise UserError(f"{file}: {complaint(model, error, prefix)}") from None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lowdim.config.base import Count, Strict
+from lowdim.config.base import Count, Positive, Strict
 from lowdim.config.layers import LayerConfig
 
 Activation = Literal["relu", "tanh", "silu", "none"]
@@ -35,4 +35,28 @@ class MlpModel(Strict):
         return self
 
 
-ModelConfig = MlpModel
+class LinearMapModel(Strict):
+    """A linear map without bias: A = W U of width `width`, or A itself where there is none.
+
+    Entries start normal with deviation `scale`; `start: product` gives a map without width the
+    start that the product of two such factors of width `product_width` has, `zero` starts at zero.
+    """
+
+    name: Literal["linear_map"] = "linear_map"
+    inputs: Count
+    outputs: Count
+    width: Count | None = None
+    scale: Positive = 0.01
+    start: Literal["normal", "product", "zero"] = "normal"
+    product_width: Count | None = None
+
+    @model_validator(mode="after")
+    def _start_fits(self) -> LinearMapModel:
+        if self.start != "normal" and self.width is not None:
+            raise ValueError(f"start {self.start!r} is for a map without width")
+        if (self.start == "product") != (self.product_width is not None):
+            raise ValueError("product_width must be given with start 'product', and only then")
+        return self
+
+
+ModelConfig = Annotated[MlpModel | LinearMapModel, Field(discriminator="name")]

@@ -12,11 +12,15 @@ from lowdim.config.model import ModelConfig
 from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
 
 ScaleName = Literal["smoke", "standard", "full"]
+ProbeName = Literal["linear_map_errors"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 
 
 class ArmConfig(Strict):
-    """All that decides the result of one arm but the seed."""
+    """All that decides the result of one arm but the seed.
+
+    `probes` are functions of the weights, with the epochs between two readings.
+    """
 
     label: str
     data: DataConfig
@@ -24,6 +28,7 @@ class ArmConfig(Strict):
     optimiser: OptimiserConfig
     training: TrainingConfig
     tuning: TuningConfig | None = None
+    probes: dict[ProbeName, Count] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _rate_is_known(self) -> ArmConfig:

@@ -37,15 +37,29 @@ class SgdOptimiser(_Optimiser):
     weight_decay: NonNegative = 0.0
 
 
-OptimiserConfig = Annotated[AdamOptimiser | SgdOptimiser, Field(discriminator="name")]
+class ProximalSgdOptimiser(_Optimiser):
+    """Gradient descent followed by the proximal step of nuclear_norm times the nuclear norm."""
+
+    name: Literal["proximal_sgd"] = "proximal_sgd"
+    nuclear_norm: NonNegative
+
+
+OptimiserConfig = Annotated[
+    AdamOptimiser | SgdOptimiser | ProximalSgdOptimiser, Field(discriminator="name")
+]
 
 
 class TrainingConfig(Strict):
-    """Epochs over the training samples; batch_size `full` takes them all in every step."""
+    """Epochs over the training samples; batch_size `full` takes them all in every step.
+
+    `step_metrics` keeps each step's loss, squared gradient norm and product with the gradient of
+    the step before.
+    """
 
     epochs: Count
     batch_size: Count | Literal["full"]
     schedule: Literal["constant", "cosine"] = "constant"
+    step_metrics: bool = False
 
 
 class Range(Strict):

@@ -3,7 +3,7 @@
 from lowdim.data.cache import cache_folder, cached_arrays
 from lowdim.data.compress import CompressedDataset, Compressor
 from lowdim.data.digits import digits_task
-from lowdim.data.linear_map import LinearMap, linear_map_task
+from lowdim.data.linear_map import linear_map_task, second_moments
 from lowdim.data.mnist import DataUnavailableError, data_folder, find_mnist, mnist_task
 from lowdim.data.mnist1d import mnist1d_task
 from lowdim.data.task import Split, Task
@@ -14,7 +14,6 @@ __all__ = [
     "CompressedDataset",
     "Compressor",
     "DataUnavailableError",
-    "LinearMap",
     "Split",
     "Task",
     "cache_folder",
@@ -25,4 +24,5 @@ __all__ = [
     "linear_map_task",
     "mnist1d_task",
     "mnist_task",
+    "second_moments",
 ]

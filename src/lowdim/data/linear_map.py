@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lowdim.data.task import Split, Task
-
-
-@dataclass(frozen=True)
-class LinearMap:
-    """A regression task and the maps A* (sets, outputs, inputs) behind its sets."""
-
-    task: Task
-    target: Tensor
 
 
 def linear_map_task(
@@ -28,11 +19,12 @@ def linear_map_task(
     monitor: int = 2_000,
     generators: Sequence[torch.Generator],
     dtype: torch.dtype = torch.float32,
-) -> LinearMap:
+) -> Task:
     """Return Y = X A*^T with A* = U diag(singular_values) V^T: a set for each generator.
 
     X is normal with variance 1 / inputs; U (outputs, k) and V (inputs, k) are the Q factors of
-    normal matrices. A generator draws X, U, V and then the inputs of `monitor`, in this order and
+    normal matrices. The maps A* (sets, outputs, inputs) stand in `facts` as `target_map`. A
+    generator draws X, U, V and then the inputs of `monitor`, in this order and
     in `dtype`. The targets carry no noise, so the least possible loss is zero.
     """
     rank = len(singular_values)
@@ -47,7 +39,29 @@ def linear_map_task(
     draws = [_draw(g, samples, monitor, (outputs, inputs), values) for g in generators]
     x, a, held_x = (torch.stack(parts) for parts in zip(*draws, strict=True))
     held_out = {"monitor": Split(held_x, held_x @ a.mT)}
-    return LinearMap(Task("linear_map", "mse", Split(x, x @ a.mT), held_out), a)
+    facts = {"target_map": a}
+    return Task("linear_map", "mse", Split(x, x @ a.mT), held_out, facts)
+
+
+def second_moments(task: Task) -> Task:
+    """Return the same least-squares problem with samples replaced by their second moments.
+
+    For full batches it has the same loss and gradient: the R factor of X = Q R, scaled by
+    sqrt(inputs / samples), stands for X, and the loss is judged on the gap A - A* itself
+    (`map_mse`). A step then costs inputs^2 outputs multiply-adds instead of
+    samples inputs outputs.
+    """
+    target = task.facts["target_map"]
+
+    def compact(split: Split) -> Split:
+        samples, inputs = split.inputs.shape[1:]
+        if samples < inputs:
+            raise ValueError(f"second moments need {inputs} samples at least, got {samples}")
+        factor = torch.linalg.qr(split.inputs.double(), mode="r").R * (inputs / samples) ** 0.5
+        return Split(factor.to(split.inputs.dtype), target.mT)
+
+    held_out = {name: compact(split) for name, split in task.held_out.items()}
+    return Task(f"{task.name}_moments", "map_mse", compact(task.train), held_out, task.facts)
 
 
 def _draw(

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Loss = Literal["cross_entropy", "mse"]
+Loss = Literal["cross_entropy", "mse", "map_mse"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,23 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """A training split, the splits it is judged on, and the loss that belongs to them."""
+    """A training split, the splits it is judged on, and the loss that belongs to them.
+
+    `facts` are what is known of the problem beyond its samples, by name, each with a leading axis
+    of sets (the target map of a regression, say), for probes.
+
+    Under `map_mse` the network is a linear map A (outputs, inputs) that is judged as such: inputs
+    of a split are a factor F (sets, rows, inputs), targets the transposed map A*^T (sets, inputs,
+    outputs), and the loss is the mean square of F (A - A*)^T over rows and outputs. The rows of
+    F are then no samples and every step takes them all.
+    """
 
     name: str
     loss: Loss
     train: Split
     held_out: dict[str, Split] = field(default_factory=dict)
+    facts: dict[str, Tensor] = field(default_factory=dict)
+
+    def set_of(self, seed: int) -> int:
+        """Return the set that a seed uses: its own where there are several, else the only one."""
+        return seed if self.train.sets > 1 else 0

@@ -31,6 +31,9 @@ def evaluate(
 
     `rows` (R, n) restricts each replica to rows of its set.
     """
+    if loss == "map_mse":
+        x, y = _part(split, data_set, None, slice(None))
+        return {"loss": network.losses(network.theta, loss, x, y).double()}
     count = split.samples if rows is None else rows.shape[1]
     width = split.inputs[0, 0].numel()
     piece = max(1, min(count, _PIECE // (len(network) * max(width, 100))))

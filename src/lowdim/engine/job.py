@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from lowdim.engine.network import stacked_outputs
 from lowdim.optim import Rule
 
 Curve = dict[tuple[str, str], np.ndarray]
@@ -38,6 +39,11 @@ class ReplicaView:
     params: dict[str, Tensor]
     buffers: dict[str, Tensor]
     data_set: Tensor
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return (R, batch, *outputs) of inputs x (batch, *features) that all replicas share."""
+        own = {**self.params, **self.buffers}
+        return stacked_outputs(self.module, own, {}, x.expand(len(self.data_set), *x.shape))
 
 
 @dataclass(frozen=True)

@@ -51,27 +51,39 @@ class StackedNetwork:
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return (R, batch, *outputs) of inputs x (R, batch, *features)."""
-        params = self.params(theta)
-        if len(x) == 1:
-            first = {name: tensor[0] for name, tensor in {**params, **self.own}.items()}
-            return functional_call(self.module, {**first, **self.shared}, (x[0],))[None]
-
-        def one(tensors: Tensors, features: Tensor) -> Tensor:
-            return functional_call(self.module, {**tensors, **self.shared}, (features,))
-
-        return vmap(one, randomness="different")({**params, **self.own}, x)
+        return stacked_outputs(self.module, {**self.params(theta), **self.own}, self.shared, x)
 
     def gradients(self, loss: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return each replica's loss (R,) and its gradient (R, P) on one batch."""
         theta = self.theta.detach().requires_grad_()
-        losses = replica_losses(loss, self.outputs(theta, x), y)
+        losses = self.losses(theta, loss, x, y)
         (gradient,) = torch.autograd.grad(losses.sum(), theta)
         return losses.detach(), gradient
+
+    def losses(self, theta: Tensor, loss: str, x: Tensor, y: Tensor) -> Tensor:
+        """Return each replica's mean loss (R,) on one batch, as the task defines it."""
+        if loss == "map_mse":
+            # the gap A - A* is formed first: the difference of two products would cancel
+            unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(x)
+            return replica_losses("mse", x @ (self.outputs(theta, unit) - y), torch.zeros_like(y))
+        return replica_losses(loss, self.outputs(theta, x), y)
 
     def state(self, place: int) -> Tensors:
         """Return parameters and buffers of one replica, copied to the CPU."""
         own = {n: t[place] for n, t in {**self.params(), **self.own}.items()}
         return {name: t.detach().cpu().clone() for name, t in {**own, **self.shared}.items()}
+
+
+def stacked_outputs(module: nn.Module, own: Tensors, shared: Tensors, x: Tensor) -> Tensor:
+    """Return (R, batch, *outputs) of R networks whose tensors `own` have a leading axis R."""
+    if len(x) == 1:
+        first = {name: tensor[0] for name, tensor in own.items()}
+        return functional_call(module, {**first, **shared}, (x[0],))[None]
+
+    def one(tensors: Tensors, features: Tensor) -> Tensor:
+        return functional_call(module, {**tensors, **shared}, (features,))
+
+    return vmap(one, randomness="different")(own, x)
 
 
 def replica_losses(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:

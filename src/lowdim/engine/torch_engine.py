@@ -32,6 +32,8 @@ class TorchRun:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        if task.loss == "map_mse" and program.batch_size is not None:
+            raise ValueError("loss map_mse has no samples to draw from: batch_size must be None")
         self.program, self.replicas, self.device = program, replicas, device
         self.loss = task.loss
         self.train = task.train.to(device, dtype)
@@ -117,7 +119,10 @@ class TorchRun:
                 continue
             own = replica.train_rows
             count = self.train.samples if own is None else len(own)
-            order = torch.randperm(count, generator=self.orders[place])
+            if self.program.batch_size is None:
+                order = torch.arange(count)  # one step takes all, so their order is nothing
+            else:
+                order = torch.randperm(count, generator=self.orders[place])
             rows.append(order if own is None else own[order])
         return torch.stack(rows).to(self.device)
 

@@ -16,6 +16,7 @@ from lowdim.data.task import Task
 from lowdim.engine import Program, Replica, split_rows
 from lowdim.models import build_model
 from lowdim.optim import RULES
+from lowdim.probes import build_probe
 from lowdim.records import code_digest, content_key
 
 
@@ -37,14 +38,16 @@ def final_program(arm: ArmConfig, task: Task) -> Program:
         epochs=training.epochs,
         batch_size=_batch(training.batch_size),
         schedule=training.schedule,
+        probes=tuple(build_probe(name, task, every) for name, every in arm.probes.items()),
         watch=tuple(name for name in task.held_out if name == "monitor"),
         final=tuple(name for name in task.held_out if name != "monitor"),
+        step_metrics=training.step_metrics,
     )
 
 
 def trial_program(arm: ArmConfig) -> Program:
     """Return the program of an arm's tuning trials, which see training samples alone."""
-    tuning = _tuning(arm)
+    tuning = tuning_of(arm)
     return Program(
         build=partial(build_model, arm.model),
         rule=RULES[arm.optimiser.name](),
@@ -55,10 +58,11 @@ def trial_program(arm: ArmConfig) -> Program:
 
 
 def plan_final(
-    name: str, arm: ArmConfig, run: RunConfig, seed: int, hyper: Mapping[str, float]
+    name: str, arm: ArmConfig, run: RunConfig, seed: int, hyper: Mapping[str, float], task: Task
 ) -> PlannedReplica:
     """Return the final run of an arm with one seed at chosen hyperparameters."""
-    return _planned(name, arm, run, Replica(seed, {**arm.optimiser.hyper(), **hyper}), "final")
+    settings = {**arm.optimiser.hyper(), **hyper}
+    return _planned(name, arm, run, Replica(seed, settings, task.set_of(seed)), "final")
 
 
 def plan_trial(
@@ -67,11 +71,12 @@ def plan_trial(
     run: RunConfig,
     seed: int,
     hyper: Mapping[str, float],
-    samples: int,
+    task: Task,
 ) -> PlannedReplica:
-    """Return one trial: trained on part of `samples` training samples, scored on the rest."""
-    fitted, held = split_rows(samples, _tuning(arm).validation, seed)
-    replica = Replica(seed, {**arm.optimiser.hyper(), **hyper}, train_rows=fitted, score_rows=held)
+    """Return one trial: trained on part of the training samples, scored on the rest."""
+    fitted, held = split_rows(task.train.samples, tuning_of(arm).validation, seed)
+    settings = {**arm.optimiser.hyper(), **hyper}
+    replica = Replica(seed, settings, task.set_of(seed), train_rows=fitted, score_rows=held)
     return _planned(name, arm, run, replica, "trial")
 
 
@@ -122,7 +127,8 @@ def _planned(
     return PlannedReplica(name, key, replica)
 
 
-def _tuning(arm: ArmConfig) -> TuningConfig:
+def tuning_of(arm: ArmConfig) -> TuningConfig:
+    """Return the tuning of an arm that is known to have one."""
     if arm.tuning is None:
         raise AssertionError(f"arm {arm.label} is not tuned")
     return arm.tuning

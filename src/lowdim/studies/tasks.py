@@ -2,24 +2,94 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from lowdim.config import RunConfig
-from lowdim.config.data import DataConfig, Mnist1dData
-from lowdim.data.task import Task
+from lowdim.config import ArmConfig, RunConfig
+from lowdim.config.data import CompressedData, DataConfig, LinearMapData, Mnist1dData
+from lowdim.data import (
+    CompressedDataset,
+    DataUnavailableError,
+    Task,
+    digits_task,
+    linear_map_task,
+    mnist1d_task,
+    mnist_task,
+    second_moments,
+)
+from lowdim.engine import generator
+from lowdim.progress import Progress
 
 
-def build_task(config: DataConfig, run: RunConfig) -> Task:
-    """Return the task that a data configuration describes; arms of like data share one."""
-    return _built(config, run.cache)
+def tell_unavailable(missing: Mapping[str, str], progress: Progress) -> None:
+    """Say once for each reason which arms are left out for want of data."""
+    for reason in dict.fromkeys(missing.values()):
+        arms = [arm for arm, own in missing.items() if own == reason]
+        progress.message(f"left out, for want of data: {', '.join(arms)}. {reason}")
 
 
-@lru_cache(maxsize=8)
-def _built(config: DataConfig, cache) -> Task:
-    if isinstance(config, Mnist1dData):
-        from lowdim.data.mnist1d import mnist1d_task
+class TaskShelf:
+    """Tasks by configuration, each built once and shared by the arms that ask for it."""
 
+    def __init__(self, run: RunConfig, seeds: int) -> None:
+        self.run, self.seeds = run, seeds
+        self._built: dict[str, Task] = {}
+        self._images: dict[tuple[str, int | None], Task] = {}
+
+    def task(self, config: DataConfig) -> Task:
+        """Return the task of a configuration; what differs by seed has a set for each seed.
+
+        Raises DataUnavailableError where real MNIST is neither found nor fetched.
+        """
+        key = config.model_dump_json()
+        if key not in self._built:
+            build: Callable[..., Task] = getattr(self, f"_{config.name}")
+            self._built[key] = build(config)
+        return self._built[key]
+
+    def available(self, arms: Mapping[str, ArmConfig]) -> tuple[list[str], dict[str, str]]:
+        """Return the arms whose data can be had, and for the others why not."""
+        found, missing = [], {}
+        for name, arm in arms.items():
+            try:
+                self.task(arm.data)
+                found.append(name)
+            except DataUnavailableError as error:
+                missing[name] = str(error)
+        return found, missing
+
+    def _mnist1d(self, config: Mnist1dData) -> Task:
         return mnist1d_task(
-            config.samples, monitor=config.monitor, fresh=config.fresh, folder=cache
+            config.samples, monitor=config.monitor, fresh=config.fresh, folder=self.run.cache
         )
-    raise AssertionError(f"no builder for {config!r}")
+
+    def _linear_map(self, config: LinearMapData) -> Task:
+        made = linear_map_task(
+            config.samples,
+            config.inputs,
+            config.outputs,
+            singular_values=config.singular_values,
+            monitor=config.monitor,
+            generators=[generator(seed, "data") for seed in range(self.seeds)],
+        )
+        return second_moments(made) if config.statistics else made
+
+    def _compressed(self, config: CompressedData) -> Task:
+        return CompressedDataset.fit(
+            self._source(config.source, config.samples),
+            config.transform,
+            config.outputs,
+            seeds=range(self.seeds),
+            scale_features=config.scale_features,
+        ).task
+
+    def _source(self, name: str, samples: int | None) -> Task:
+        if (name, samples) not in self._images:
+            if name == "digits":
+                self._images[name, samples] = digits_task()
+            else:
+                root: Path | None = self.run.data_root
+                self._images[name, samples] = mnist_task(
+                    root, download=self.run.download, samples=samples
+                )
+        return self._images[name, samples]

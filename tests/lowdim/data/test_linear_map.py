@@ -17,32 +17,32 @@ def small(*seeds, **arguments):
 
 def test_targets_are_the_map_of_the_inputs(agree):
     drawn = small(0, 1)
-    for split in (drawn.task.train, drawn.task.held_out["monitor"]):
-        for x, y, a in zip(split.inputs, split.targets, drawn.target):
+    for split in (drawn.train, drawn.held_out["monitor"]):
+        for x, y, a in zip(split.inputs, split.targets, drawn.facts["target_map"]):
             agree(y, x @ a.T)
-    assert drawn.task.train.inputs.shape == (2, 200, 12)
-    assert drawn.task.train.targets.shape == (2, 200, 9)
-    assert drawn.task.held_out["monitor"].samples == 30
-    assert drawn.task.loss == "mse"
+    assert drawn.train.inputs.shape == (2, 200, 12)
+    assert drawn.train.targets.shape == (2, 200, 9)
+    assert drawn.held_out["monitor"].samples == 30
+    assert drawn.loss == "mse"
 
 
 def test_the_map_has_the_singular_values_asked_for(agree):
-    values = torch.linalg.svdvals(small(0).target[0])
+    values = torch.linalg.svdvals(small(0).facts["target_map"][0])
     agree(values[:5], torch.tensor([5.0, 4, 3, 2, 1], dtype=torch.float64))
     assert values[5:].norm() < 1e-12
 
 
 def test_inputs_have_unit_length_on_average():
-    lengths = small(0, samples=4000).task.train.inputs[0].square().sum(1)
+    lengths = small(0, samples=4000).train.inputs[0].square().sum(1)
     error = lengths.std() / len(lengths) ** 0.5
     assert abs(lengths.mean() - 1) < 4 * error
 
 
 def test_sets_differ_and_each_belongs_to_its_generator():
     both, second = small(0, 1), small(1)
-    assert not torch.equal(both.target[0], both.target[1])
-    assert torch.equal(both.target[1], second.target[0])
-    assert torch.equal(both.task.train.inputs[1], second.task.train.inputs[0])
+    assert not torch.equal(both.facts["target_map"][0], both.facts["target_map"][1])
+    assert torch.equal(both.facts["target_map"][1], second.facts["target_map"][0])
+    assert torch.equal(both.train.inputs[1], second.train.inputs[0])
 
 
 def test_draws_come_in_the_published_order():
@@ -53,8 +53,8 @@ def test_draws_come_in_the_published_order():
     u = torch.linalg.qr(torch.randn(9, 5)).Q
     v = torch.linalg.qr(torch.randn(12, 5)).Q
     a = u @ torch.diag(torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0])) @ v.T
-    assert torch.equal(drawn.task.train.inputs[0], x)
-    torch.testing.assert_close(drawn.target[0], a)
+    assert torch.equal(drawn.train.inputs[0], x)
+    torch.testing.assert_close(drawn.facts["target_map"][0], a)
 
 
 @pytest.mark.parametrize(
