@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lowdim.data.task import Task
 from lowdim.probes.linear_map import LinearMapErrors, linear_map_errors
+
+if TYPE_CHECKING:
+    from lowdim.data.task import Task
 
 PROBES: dict[str, Callable[[Task, int], Any]] = {
     "linear_map_errors": lambda task, every: LinearMapErrors(task.facts["target_map"], every),
