@@ -42,7 +42,8 @@ def convergence(
         panels = {metric: bands for metric, bands in panels.items() if bands}
         if not panels:
             return None
-        figure = blank(0.5 + 2.9 * len(panels))
+        most = max(len(bands) for bands in panels.values())
+        figure = blank(0.5 + max(2.9, 0.16 * most) * len(panels))
         grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (metric, bands) in zip(grid, panels.items(), strict=True):
             _panel(axes, tables, bands, metric, split)
@@ -106,7 +107,7 @@ def _few_ticks(axes: Axes) -> None:
 
     low, high = axes.get_ylim()
     if high / low < 100:
-        fine = (1, 2, 5) if high / low > 5 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8)
+        fine = (1, 2, 5) if high / low > 5 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 4, 5, 6, 8)
         axes.yaxis.set_major_locator(LogLocator(subs=fine))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from lowdim.drawing.style import QUIET
@@ -99,31 +100,38 @@ def label_points(
     kept += [_around(axes.transData.transform(ends), 2 * scale) for ends in clear_of]
     frame = axes.get_window_extent()
     for label, point in zip(labels, points, strict=True):
-        width, height = len(label.text) * 0.58 * _SIZE_PT * scale, 1.25 * _SIZE_PT * scale
+        text = _beside(axes, label)
+        extent = text.get_window_extent()
         best, box = min(
-            ((offset, _box(point, offset, width, height, scale)) for offset in _OFFSETS),
+            ((o, _box(point, o, extent.width, extent.height, scale)) for o in _OFFSETS),
             key=lambda found: _cost(found[1], kept, frame) + 0.02 * np.hypot(*found[0]),
         )
         kept.append(box)
-        far = np.hypot(*best) > 16
-        axes.annotate(
-            label.text,
-            xy=(label.x, label.y),
-            xytext=best,
-            textcoords="offset points",
-            ha=_anchor(best[0], "left", "right"),
-            va="center",
-            size=_SIZE_PT,
-            color=label.colour,
-            weight="bold" if label.bold else "normal",
-            path_effects=[withStroke(linewidth=2.0, foreground="white")],
-            arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.5} if far else None,
-        )
+        text.set(position=best, ha=_anchor(best[0], "left", "right"))
+        if np.hypot(*best) > 16 and text.arrow_patch:
+            text.arrow_patch.set_visible(True)
+
+
+def _beside(axes: Axes, label: Label) -> Annotation:
+    """Write a label at its point, to be moved, with a leader that is not shown yet."""
+    text = axes.annotate(
+        label.text,
+        xy=(label.x, label.y),
+        xytext=(0, 0),
+        textcoords="offset points",
+        va="center",
+        size=_SIZE_PT,
+        color=label.colour,
+        weight="bold" if label.bold else "normal",
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
+        arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.5, "visible": False},
+    )
+    return text
 
 
 _OFFSETS = tuple(
     (dx, dy)
-    for reach in (8, 14, 22, 32)
+    for reach in (8, 14, 22, 32, 44)
     for dx, dy in (
         *((reach, 0), (-reach, 0), (0, reach + 2), (0, -reach - 2)),
         *((reach, reach), (reach, -reach), (-reach, reach), (-reach, -reach)),

@@ -32,15 +32,21 @@ class Quantity:
             return "–"
         if self.decimals is not None:
             return f"{value:,.{self.decimals}f}".replace("-", "−")
-        if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        if value == 0:
+            return "0"
+        if not 1e-3 <= abs(value) < 1e5:
             return f"{value:.3e}".replace("-", "−")
-        digits = 3 - math.floor(math.log10(abs(value))) if value else 0
+        digits = 3 - math.floor(math.log10(abs(value)))
         return f"{value:,.{max(digits, 0)}f}".replace("-", "−")
 
 
 _ACCURACY = {"unit": "%", "decimals": 2, "better": "greater", "difference": "points"}
 _ERROR = {"better": "less", "scale": "log"}
 QUANTITIES = {
+    "effective_parameters": Quantity(
+        "effective parameters", decimals=0, better="less", scale="log"
+    ),
+    "parameters": Quantity("stored parameters", decimals=0, better="less", scale="log"),
     "accuracy": Quantity("accuracy", **_ACCURACY),  # type: ignore[arg-type]
     "test_accuracy": Quantity("test accuracy", **_ACCURACY),  # type: ignore[arg-type]
     "fresh_accuracy": Quantity("accuracy on a fresh draw", **_ACCURACY),  # type: ignore[arg-type]
@@ -51,10 +57,6 @@ QUANTITIES = {
     "validation_loss": Quantity("validation loss", **_ERROR),  # type: ignore[arg-type]
     "learning_rate": Quantity("learning rate", scale="log"),
     "rank": Quantity("rank", decimals=1),
-    "parameters": Quantity("stored parameters", decimals=0, better="less", scale="log"),
-    "effective_parameters": Quantity(
-        "effective parameters", decimals=0, better="less", scale="log"
-    ),
     "rel_err": Quantity("relative error", **_ERROR),  # type: ignore[arg-type]
     "err_support": Quantity("error on the support", **_ERROR),  # type: ignore[arg-type]
     "err_null": Quantity("error off the support", **_ERROR),  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +138,8 @@ def _draw_trials(
         own = tables.trials[tables.trials["arm"] == arm]
         _cloud(axes, own[hyper].to_numpy(float), own[_LOSS].to_numpy(float), styles[arm], high)
         axes.axvline(found.mean, color=styles[arm].colour, linewidth=1.0, linestyle=":")
-        axes.set_title(tables.label(arm), size=8.5, color=styles[arm].colour, pad=3)
+        title = textwrap.fill(tables.label(arm), 24)
+        axes.set_title(title, size=8.5, color=styles[arm].colour, pad=3)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     first = grid[0, 0]

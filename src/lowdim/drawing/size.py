@@ -41,7 +41,7 @@ def by_size(
         points = read_points(tables, metric, size)
         if len({point.size for point in points}) < 2:
             return None
-        figure = blank(4.3)
+        figure = blank(max(4.3, 0.25 * len(points)))
         axes = figure.subplots()
         best = frontier(points, quantity(metric).better != "less")
         _draw(axes, tables, points, best)
