@@ -8,6 +8,7 @@ from . import library_elementwise as elementwise
 from . import library_losses as losses
 from . import library_samples as samples
 from . import library_sparse as sparse
+from . import library_truncation as truncation
 from . import library_updates as updates
 from .library_arrays import ENTRY
 from .library_emitter import INDEX, INT32, Emitter, index
@@ -62,6 +63,9 @@ def _bodies(e: Emitter) -> dict:
         "gradient_statistics": updates.gradient_statistics,
         "adam": updates.adam,
         "sgd": updates.sgd,
+        "cholesky": truncation.cholesky,
+        "triangular_inverse": truncation.triangular_inverse,
+        "leading_rows": truncation.leading_rows,
     }
     for activation in PHI_ACTIVATIONS:
         phi = elementwise.Phi(activation)

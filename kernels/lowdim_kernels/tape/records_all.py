@@ -30,6 +30,7 @@ from .records_training import (
     SGD,
     SQUARED_ERROR,
 )
+from .records_truncation import CHOLESKY, LEADING_ROWS, TRIANGULAR_INVERSE
 
 OPERATIONS: tuple[Operation, ...] = (
     *(GEMM, DOT, ROW_PRODUCTS, TRANSPOSE, RELU, TANH, SILU),
@@ -37,5 +38,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *(PERMUTE, SPARSE_PRODUCT, SAMPLED_PRODUCT, *PHI.values(), *PHI_BACKWARD.values()),
     *(GATHER, LABELS, CROSS_ENTROPY, SQUARED_ERROR, INNER_LOSS),
     *(GRADIENT_STATISTICS, ADAM, SGD),
+    *(CHOLESKY, TRIANGULAR_INVERSE, LEADING_ROWS),
 )
 NUMBERS = {operation.name: number for number, operation in enumerate(OPERATIONS)}

@@ -8,6 +8,7 @@ from .records import Operation, Span, whole_vectors
 HYPERPARAMETERS = (
     *("step", "inverse_root", "beta1", "rest1", "beta2", "rest2", "epsilon"),
     *("weight_decay", "shrink", "momentum", "from_gradient", "from_momentum"),
+    "rank",
 )
 
 

@@ -21,12 +21,14 @@ def adam_schedule(
     weight_decay: float = 0.0,
     decoupled: bool = False,
     loss_scale: float | np.ndarray = 1.0,
+    rank: float | np.ndarray = 0.0,
     dtype: np.dtype | type | str = np.float32,
 ) -> np.ndarray:
     """Return the schedule of Adam, or of AdamW where `decoupled`, one row a step.
 
     rates: the learning rate of each step. first_step: steps taken before. loss_scale: what the
-    sum of the samples' losses is multiplied by, usually 1 / samples in the step.
+    sum of the samples' losses is multiplied by, usually 1 / samples in the step. rank: of the
+    gradients that truncation.py records.
     """
     rates = np.asarray(rates, np.float64)
     step = first_step + np.arange(1, len(rates) + 1)
@@ -43,6 +45,7 @@ def adam_schedule(
             "epsilon": epsilon,
             "weight_decay": 0.0 if decoupled else weight_decay,
             "shrink": 1 - rates * weight_decay if decoupled else 1.0,
+            "rank": rank,
         },
         loss_scale,
         dtype,
@@ -56,6 +59,7 @@ def sgd_schedule(
     weight_decay: float = 0.0,
     nesterov: bool = False,
     loss_scale: float | np.ndarray = 1.0,
+    rank: float | np.ndarray = 0.0,
     dtype: np.dtype | type | str = np.float32,
 ) -> np.ndarray:
     """Return the schedule of SGD with momentum and weight decay (L2), one row a step."""
@@ -69,6 +73,7 @@ def sgd_schedule(
             "momentum": momentum,
             "from_gradient": 1.0 if nesterov else 0.0,
             "from_momentum": momentum if nesterov else 1.0,
+            "rank": rank,
         },
         loss_scale,
         dtype,
