@@ -76,8 +76,10 @@ def set_up(extras: list[str]) -> None:
     PyTorch is there.
     """
     start = time.monotonic()
-    say(f"the environment .venv is {'stale' if PYTHON.exists() else 'missing'}; setting it up once "
-        "(several minutes and, with CUDA, about 6 GB; needs the network)")  # fmt: skip
+    if PYTHON.exists():
+        say("pyproject.toml, constraints.txt or Python changed; bringing .venv up to date")
+    else:
+        say(".venv is missing; making it, once (minutes, and 6 GB with CUDA; needs the network)")
     if _version_of(PYTHON) != sys.version_info[:2]:
         say(f"creating .venv with Python {sys.version.split()[0]}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
