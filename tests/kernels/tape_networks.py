@@ -53,8 +53,8 @@ class Layer:
         products.kronecker(tape, y, factors, x, bias)
 
     def _weight_kronecker(self, name, weights, tables):
-        weight = torch.ones(1, 1, dtype=torch.float64)
-        for k in range(len(self.options["factors"])):
+        weight = weights[f"{name}.factor0"]
+        for k in range(1, len(self.options["factors"])):
             weight = torch.kron(weight, weights[f"{name}.factor{k}"])
         return weight
 
@@ -84,8 +84,9 @@ class Layer:
     def _weight_masked(self, name, weights, tables):
         rows = np.repeat(np.arange(self.out), np.diff(tables[f"{name}.row_offsets"]))
         places = torch.as_tensor(rows * self.into + tables[f"{name}.columns"])
-        flat = torch.zeros(self.out * self.into, dtype=torch.float64)
-        return flat.index_put((places,), weights[f"{name}.values"]).view(self.out, self.into)
+        values = weights[f"{name}.values"]
+        flat = values.new_zeros(self.out * self.into)
+        return flat.index_put((places,), values).view(self.out, self.into)
 
     def _record_nlmf(self, tape, name, x, y, bias):
         rank, units = self.options["rank"], self.options["units"]
@@ -148,8 +149,9 @@ class Network:
     def reference_loss(
         self, weights: Weights, tables: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray
     ) -> torch.Tensor:
-        """Return the loss of float64 torch on a batch."""
-        values = torch.as_tensor(x, dtype=torch.float64)
+        """Return torch's loss on a batch, in the weights' type."""
+        dtype = weights["0.bias"].dtype
+        values = torch.as_tensor(x, dtype=dtype)
         for number, layer in enumerate(self.layers):
             values = values @ layer.weight(str(number), weights, tables).T
             values = values + weights[f"{number}.bias"]
@@ -157,7 +159,7 @@ class Network:
                 values = ACTIVATIONS[self.activation](values)
         if self.loss == "cross_entropy":
             return torch.nn.functional.cross_entropy(values, torch.as_tensor(y))
-        return torch.nn.functional.mse_loss(values, torch.as_tensor(y, dtype=torch.float64))
+        return torch.nn.functional.mse_loss(values, torch.as_tensor(y, dtype=dtype))
 
 
 def dense(*sizes: int, **options) -> Network:
