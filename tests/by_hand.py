@@ -67,6 +67,12 @@ def draw_figures(run: RunConfig, study: Study, folder: Path | None = None) -> li
     )
 
 
+def draw_nothing(run: RunConfig, study: Study) -> None:
+    """Write the index of a study that has no figures."""
+    folder = study_paths(run, study.name).figures
+    write_json(folder / "index.json", [], provenance("figures", study))
+
+
 def matrix(arm: str, layer: str, out: int, inner: int) -> np.ndarray:
     """The weight that `write_results` keeps of an arm's layer."""
     seed = sum(map(ord, arm + layer))

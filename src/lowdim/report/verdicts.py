@@ -49,9 +49,11 @@ def finding(contrast: dict[str, Any], a: str, b: str) -> str:
     else:
         way = "above" if estimate > 0 else "below"
         text = f"{a} lies {amount(estimate, shown)} {way} {b} in {shown.label}"
+        if estimate == 0:
+            text = f"{a} and {b} are alike in {shown.label}"
         ends = f"of the difference {shown.shown(low)} to {shown.shown(high)}"
         ends = ends if is_number(low) else ""
-    pairs = f"{contrast['n']} pairs of runs"
+    pairs = f"{contrast['n']} pair{'s' if contrast['n'] > 1 else ''} of runs"
     left = contrast.get("left_out", 0)
     gone = f", {left} left out because a run diverged" if left else ""
     return f"{text} ({f'95 % interval {ends}; ' if ends else ''}{pairs}{gone})."
