@@ -13,10 +13,14 @@ _PIECE = 1 << 21
 
 def gather(split: Split, data_set: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return inputs and targets (R, batch, ...) of each replica's set at its rows (R, batch)."""
-    if split.sets == 1:
-        return split.inputs[0][rows], split.targets[0][rows]
-    places = data_set[:, None]
-    return split.inputs[places, rows], split.targets[places, rows]
+    # index_select copies whole rows and is several times faster than indexing by two tensors
+    places = rows if split.sets == 1 else rows + data_set[:, None] * split.samples
+    return _rows(split.inputs, places), _rows(split.targets, places)
+
+
+def _rows(table: Tensor, places: Tensor) -> Tensor:
+    chosen = table.flatten(0, 1).index_select(0, places.flatten())
+    return chosen.view(*places.shape, *table.shape[2:])
 
 
 @torch.no_grad()

@@ -93,7 +93,8 @@ def replica_losses(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
             outputs.flatten(0, 1), targets.flatten(), reduction="none"
         )
         return each.view(len(outputs), -1).mean(1)
-    return (outputs - targets).square().flatten(1).mean(1)
+    gap = (outputs - targets).flatten(1)
+    return torch.linalg.vecdot(gap, gap) / gap.shape[1]
 
 
 def load_start(module: nn.Module, start: Mapping[str, Tensor]) -> nn.Module:
