@@ -1,9 +1,14 @@
 """How the loops compile: on first use, without the GIL, cached where a folder can be written."""
 
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from numba import cfunc, njit, typeof, types
+from numba import cfunc, config, njit, typeof, types
 from numba.extending import intrinsic
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -12,9 +17,38 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 def kernel(function: Callable[..., Any]) -> Any:
     """Return the function compiled on its first call, NaN and infinity kept."""
     try:
-        return njit(cache=True, nogil=True, **OPTIONS)(function)
+        with _own_cache():
+            return njit(cache=True, nogil=True, **OPTIONS)(function)
     except RuntimeError:  # no folder for the cache
         return njit(nogil=True, **OPTIONS)(function)
+
+
+@contextmanager
+def _own_cache() -> Iterator[None]:
+    """Let Numba cache in a folder that belongs to the loops' source as it is.
+
+    Numba renews a cached function when its own file changes, but not when a function that it
+    calls does, from another file; machine code of two versions would then be mixed.
+    """
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(Path(before or _user_cache()) / f"lowdim-{_source_digest()}")
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+def _user_cache() -> Path:
+    named = os.environ.get("LOWDIM_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(named or Path.home() / ".cache") / "lowdim" / "numba"
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Callee:
@@ -36,7 +70,8 @@ class Callee:
         if compiled is None:
             signature = types.void(typeof(tag), *self.parameters)
             try:
-                compiled = cfunc(signature, cache=True, **OPTIONS)(self.function)
+                with _own_cache():
+                    compiled = cfunc(signature, cache=True, **OPTIONS)(self.function)
             except RuntimeError:
                 compiled = cfunc(signature, **OPTIONS)(self.function)
             self._compiled[type(tag)] = compiled
