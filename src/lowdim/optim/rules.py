@@ -67,7 +67,6 @@ class Sgd:
 class Adam:
     """Adam with L2 weight decay (Kingma and Ba, "Adam: A Method for Stochastic Optimization").
 
-
     Bias corrections are computed in float64 and rounded once.
     """
 
@@ -86,20 +85,32 @@ class Adam:
     def update(
         self, params: Params, grads: Params, state: State, hyper: Hyper
     ) -> tuple[Params, State]:
+        state = self.moments(params, grads, state, hyper)
+        return self.stepped(params, state, hyper), state
+
+    def moments(self, params: Params, grads: Params, state: State, hyper: Hyper) -> State:
+        """Return the state after a step, of which the step itself is still to be taken."""
         hyper = {**self.defaults, **hyper}
-        beta1, beta2, epsilon = hyper["beta1"], hyper["beta2"], hyper["epsilon"]
-        step = state["step"] + 1
-        size = _wide(hyper["learning_rate"]) / (1 - _wide(beta1) ** step)
-        spread = (1 - _wide(beta2) ** step) ** -0.5
-        new, mean, square = {}, {}, {}
+        beta1, beta2 = hyper["beta1"], hyper["beta2"]
+        mean, square = {}, {}
         for name, p in params.items():
             g = decayed(p, grads[name], hyper["weight_decay"])
             mean[name] = torch.lerp(state["mean"][name], g, along(1 - _wide(beta1), p))
             fresh = (g * g).mul_(along(1 - _wide(beta2), p))
             square[name] = fresh.add_(state["square"][name] * along(beta2, p))
-            scale = square[name].sqrt().mul_(along(spread, p)).add_(along(epsilon, p))
-            new[name] = p - mean[name].div(scale).mul_(along(size, p))
-        return new, {"step": step, "mean": mean, "square": square}
+        return {"step": state["step"] + 1, "mean": mean, "square": square}
+
+    def stepped(self, params: Params, state: State, hyper: Hyper) -> Params:
+        """Return the parameters after the step that moments ask for."""
+        hyper = {**self.defaults, **hyper}
+        step, epsilon = state["step"], hyper["epsilon"]
+        size = _wide(hyper["learning_rate"]) / (1 - _wide(hyper["beta1"]) ** step)
+        spread = (1 - _wide(hyper["beta2"]) ** step) ** -0.5
+        new = {}
+        for name, p in params.items():
+            scale = state["square"][name].sqrt().mul_(along(spread, p)).add_(along(epsilon, p))
+            new[name] = p - state["mean"][name].div(scale).mul_(along(size, p))
+        return new
 
 
 def decayed(p: Tensor, g: Tensor, weight_decay: float | Tensor) -> Tensor:
