@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import cfunc, config, njit, typeof, types
+from numba import cfunc, njit, typeof, types
+from numba import config as _numba_config
 from numba.extending import intrinsic
 
+config: Any = _numba_config
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
@@ -75,7 +77,7 @@ class Callee:
             except RuntimeError:
                 compiled = cfunc(signature, **OPTIONS)(self.function)
             self._compiled[type(tag)] = compiled
-        return compiled.address
+        return int(compiled.address)
 
     def _typed_call(self) -> Callable[..., Any]:
         parameters = self.parameters
