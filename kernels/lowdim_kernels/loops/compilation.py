@@ -77,7 +77,7 @@ class Callee:
             except RuntimeError:
                 compiled = cfunc(signature, **OPTIONS)(self.function)
             self._compiled[type(tag)] = compiled
-        return int(compiled.address)
+        return compiled.address  # type: ignore[return-value]
 
     def _typed_call(self) -> Callable[..., Any]:
         parameters = self.parameters
