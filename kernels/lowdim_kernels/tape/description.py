@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from .bounds import record_fields
 from .records import Operation
+from .tile_choice import dot_cycles, product_cycles
 
 if TYPE_CHECKING:
     from .program import Program
 
-# what one core of a 2.6 GHz AVX-512 server does: a first guess, which benchmarks replace
-GIGAFLOPS = 120.0
-GIGABYTES = 60.0
+# one core of a 2.6 GHz AVX-512 server, where benchmarks/tape.py measured: other machines scale
+GIGAHERTZ = 2.6
+GIGAFLOPS = 60.0
+GIGABYTES = 90.0
 RECORD_MICROSECONDS = 0.03
-# sums of a dot end in sums over lanes, one tile at a time
-DOT_TILE_MICROSECONDS = 0.02
 SIZES = ("groups", "rows", "columns", "inner", "vectors", "units", "classes", "entries")
 
 
@@ -62,11 +62,21 @@ def costs(
             for count in distinct:
                 size *= count
             touched += size
-    time = flops / (GIGAFLOPS * 1e3) + touched / (GIGABYTES * 1e3) + RECORD_MICROSECONDS
-    if operation.name == "dot":
-        tiles = -(-fields.rows // fields.tile_rows) * -(-fields.columns // fields.tile_columns)
-        time += tiles * DOT_TILE_MICROSECONDS
-    return flops, touched, time
+    if operation.name in ("gemm", "dot"):
+        time = _product_cycles(operation, fields) / (GIGAHERTZ * 1e3)
+    else:
+        time = flops / (GIGAFLOPS * 1e3) + touched / (GIGABYTES * 1e3)
+    return flops, touched, time + RECORD_MICROSECONDS
+
+
+def _product_cycles(operation: Operation, fields: SimpleNamespace) -> float:
+    """Return the cycles of a product's tiles."""
+    if operation.name == "gemm":
+        return fields.groups * product_cycles(
+            fields.rows, fields.vectors, fields.inner, fields.tile_rows, fields.tile_vectors
+        )
+    inner = fields.vectors * fields.groups
+    return dot_cycles(fields.rows, fields.columns, inner, fields.tile_rows, fields.tile_columns)
 
 
 def _sizes(operation: Operation, fields: SimpleNamespace) -> str:

@@ -11,6 +11,8 @@ LATENCY = 4.0
 LOAD = 0.11
 TILE = 20.0
 STORE = 1.0
+# sums over the lanes of up to four vectors
+LANE_SUM = 9.0
 
 
 def balanced(count: int, most: int) -> int:
@@ -30,15 +32,28 @@ def gemm_tile(
     best, least = (1, 1), float("inf")
     for width in range(1, widest + 1):
         for height in {balanced(rows, gemm_rows[width - 1]), min(rows, gemm_rows[width - 1])}:
-            cycles = sum(
-                count * tile_cycles(height_of, width_of, inner)
-                for height_of, high in _blocks(rows, height)
-                for width_of, wide in _blocks(vectors, width)
-                for count in (high * wide,)
-            )
+            cycles = product_cycles(rows, vectors, inner, height, width)
             if cycles < least:
                 best, least = (height, width), cycles
     return best
+
+
+def product_cycles(rows: int, vectors: int, inner: int, height: int, width: int) -> float:
+    """Return the predicted cycles of a product cut into tiles of height rows by width vectors."""
+    return sum(
+        high * wide * tile_cycles(tile_rows, tile_vectors, inner)
+        for tile_rows, high in _blocks(rows, height)
+        for tile_vectors, wide in _blocks(vectors, width)
+    )
+
+
+def dot_cycles(rows: int, columns: int, inner: int, height: int, width: int) -> float:
+    """Return the predicted cycles of a dot over `inner` vectors, cut likewise."""
+    return sum(
+        high * wide * (tile_cycles(tile_rows, tile_columns, inner) + LANE_SUM * tile_rows)
+        for tile_rows, high in _blocks(rows, height)
+        for tile_columns, wide in _blocks(columns, width)
+    )
 
 
 def tile_cycles(rows: int, vectors: int, inner: int) -> float:
