@@ -1,6 +1,6 @@
 # Everything a person does here. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format schemas bench report plan doctor setup clean clean-venv
+.PHONY: help run test lint format schemas bench report readme plan doctor setup clean clean-venv
 
 # The first Python that is 3.11, 3.12 or 3.13 and can make environments; override with PYTHON=...
 CANDIDATES := $(wildcard .venv/bin/python) python3 python3.13 python3.12 python3.11
@@ -44,6 +44,9 @@ bench: setup ## measure kernels and studies against what else there is
 
 report: setup ## write results/report.html again from the results that are there
 	@.venv/bin/lowdim report $(ARGS)
+
+readme: setup ## renew the README's table and picture from results/
+	@.venv/bin/python workflow/readme.py
 
 plan: setup ## say what `make run` would do and how long it takes
 	@.venv/bin/lowdim plan $(ARGS)
