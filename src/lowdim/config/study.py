@@ -6,14 +6,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lowdim.config.base import Count, Strict
+from lowdim.config.base import Count, Positive, Strict
 from lowdim.config.data import DataConfig
 from lowdim.config.model import ModelConfig
 from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
 
 ScaleName = Literal["smoke", "standard", "full"]
 ProbeName = Literal["linear_map_errors"]
+ErrorName = Literal["rel_err", "err_support", "err_null", "err_mixed"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
+
+
+class Crossing(Strict):
+    """Where an error of a linear map first falls to `level`, and which others are read there.
+
+    Each of `read` gives a metric `<read>_at_<metric>_<level>`, interpolated in the logarithm
+    between the readings around the crossing.
+    """
+
+    metric: ErrorName
+    level: Positive
+    read: Annotated[list[ErrorName], Field(min_length=1)]
 
 
 class ArmConfig(Strict):
@@ -29,15 +42,18 @@ class ArmConfig(Strict):
     training: TrainingConfig
     tuning: TuningConfig | None = None
     probes: dict[ProbeName, Count] = Field(default_factory=dict)
+    crossings: list[Crossing] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _rate_is_known(self) -> ArmConfig:
+    def _is_whole(self) -> ArmConfig:
         tuned = self.tuning.space if self.tuning else {}
         if self.optimiser.learning_rate is None and "learning_rate" not in tuned:
             raise ValueError("optimiser.learning_rate must be set where tuning does not choose it")
         known = set(type(self.optimiser).model_fields) - {"name"}
         if strange := set(tuned) - known:
             raise ValueError(f"tuning.space must be among {sorted(known)}, got {sorted(strange)}")
+        if self.crossings and "linear_map_errors" not in self.probes:
+            raise ValueError("crossings need the probe linear_map_errors")
         return self
 
     def deciding(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ class LinearMapErrors:
     onto its left and right singular subspaces and E = A - A*: err_support = ||P_L E P_R||,
     err_null = ||(1 - P_L) E (1 - P_R)||, err_mixed the norm of the two cross terms together,
     rel_err = ||E|| / ||A*||, support_frac and null_frac their shares of ||E||, all Frobenius;
-    singular_values (min(outputs, inputs)) descending.
+    singular_values of A (min(outputs, inputs)) descending, nuclear_norm their sum.
     """
 
     target: Tensor
@@ -28,14 +29,24 @@ class LinearMapErrors:
 
     def __call__(self, view: ReplicaView) -> dict[str, Tensor]:
         any_param = next(iter(view.params.values()))
-        target = self.target.to(any_param.device, torch.float64)[view.data_set]
-        unit = torch.eye(target.shape[-1], dtype=any_param.dtype, device=any_param.device)
-        return linear_map_errors(view.outputs(unit).mT.double(), target)
+        device = any_param.device
+        unit = torch.eye(self.target.shape[-1], dtype=any_param.dtype, device=device)
+        own = (tensor.to(device)[view.data_set] for tensor in self._known)
+        return _errors(view.outputs(unit).mT.double(), *own)
+
+    @cached_property
+    def _known(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The targets in float64 and the bases of their supports, found once for all readings."""
+        target = self.target.double()
+        return target, *_subspaces(target)
 
 
 def linear_map_errors(a: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Return the errors of maps a against targets, both (R, outputs, inputs), as (R,) each."""
-    left, right = _subspaces(target)
+    return _errors(a, target, *_subspaces(target))
+
+
+def _errors(a: Tensor, target: Tensor, left: Tensor, right: Tensor) -> dict[str, Tensor]:
     gap = a - target
     into = left @ (left.mT @ gap)
     both = into @ right @ right.mT
@@ -44,6 +55,7 @@ def linear_map_errors(a: Tensor, target: Tensor) -> dict[str, Tensor]:
     mixed = torch.hypot(_norm(into - both), _norm(across - both))
     null = _norm(gap - into - across + both)
     whole = _norm(gap)
+    singular_values = torch.linalg.svdvals(a)
     return {
         "rel_err": whole / _norm(target),
         "err_support": support,
@@ -51,7 +63,8 @@ def linear_map_errors(a: Tensor, target: Tensor) -> dict[str, Tensor]:
         "err_mixed": mixed,
         "support_frac": support / whole,
         "null_frac": null / whole,
-        "singular_values": torch.linalg.svdvals(a),
+        "nuclear_norm": singular_values.sum(-1),
+        "singular_values": singular_values,
     }
 
 

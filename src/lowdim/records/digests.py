@@ -19,6 +19,7 @@ _TRAINING = (
     "lowdim.engine",
     "lowdim.studies.execute",
     "lowdim.studies.programs",
+    "lowdim.studies.readings",
     "lowdim.studies.tasks",
     "lowdim_kernels",
 )

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from lowdim.config import ArmConfig, Study
+from lowdim.config.study import Crossing
 from lowdim.engine import ReplicaResult
 from lowdim.engine.job import Curve
 from lowdim.models import build_model
@@ -18,10 +19,12 @@ from lowdim.studies.programs import PlannedReplica
 
 def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecord:
     """Return the record of a final run."""
+    arm = study.arms[planned.arm]
     values = {
         **{f"{split}_accuracy": v for (split, m), v in result.metrics.items() if m == "accuracy"},
         **_losses(result),
         **_of_probes(result),
+        **_at_crossings(arm, result),
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
         "device": result.device,
@@ -29,7 +32,6 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
     }
     curves, times = dict(result.curves), dict(result.times)
     if planned.replica.seed == 0 and result.diverged_epoch is None:
-        arm = study.arms[planned.arm]
         curves |= (weights := _materialised(arm, result))
         times |= {pair: np.array([[arm.training.epochs, 0]], np.int32) for pair in weights}
     return ReplicaRecord(planned.key, values, curves, times)
@@ -46,15 +48,44 @@ def _losses(result: ReplicaResult) -> dict[str, float]:
 
 
 def _of_probes(result: ReplicaResult) -> dict[str, Any]:
-    """Return each scalar that a probe read last, and its ratio to what it read first."""
+    """Return each scalar that a probe read last, and the ratio of errors to their start."""
     values = {}
     for (split, metric), curve in result.curves.items():
         if split != "weights" or curve.ndim > 1 or result.diverged_epoch is not None:
             continue
         values[metric] = float(curve[-1])
-        if curve[0] != 0:
+        if "err" in metric.split("_") and curve[0] != 0:
             values[f"{metric}_relative_to_start"] = float(curve[-1] / curve[0])
     return values
+
+
+def _at_crossings(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
+    """Return what an arm's crossings read; one that is not reached gives nothing."""
+    values = {}
+    for crossing in arm.crossings:
+        level_of = result.curves["weights", crossing.metric]
+        for name in crossing.read:
+            found = crossed(level_of, result.curves["weights", name], crossing)
+            if found is not None:
+                values[f"{name}_at_{crossing.metric}_{crossing.level:g}"] = found
+    return values
+
+
+def crossed(curve: np.ndarray, other: np.ndarray, crossing: Crossing) -> float | None:
+    """Return the value of another curve where a curve first falls to a level, None if never.
+
+    Both are taken as straight in the logarithm between readings; a zero is taken as it is.
+    """
+    below = np.flatnonzero(curve <= crossing.level)
+    if not len(below):
+        return None
+    first = below[0]
+    near = slice(max(first - 1, 0), first + 1)
+    if len(curve[near]) < 2 or curve[near].min() <= 0 or other[near].min() <= 0:
+        return float(other[first])
+    (high, low), ends = np.log(curve[near]), np.log(other[near])
+    share = (high - np.log(crossing.level)) / (high - low)
+    return float(np.exp(ends[0] + share * (ends[1] - ends[0])))
 
 
 def _materialised(arm: ArmConfig, result: ReplicaResult) -> Curve:
