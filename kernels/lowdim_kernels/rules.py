@@ -39,5 +39,6 @@ def pushed_forward(
     """
     given = [torch.zeros_like(t) if d is None else d for t, d in zip(leaves, tangents)]
     value, pull_back = torch.func.vjp(function, *leaves)[:2]
-    zeros = torch.utils._pytree.tree_map(torch.zeros_like, value)
+    single = isinstance(value, Tensor)
+    zeros = torch.zeros_like(value) if single else tuple(map(torch.zeros_like, value))
     return torch.func.vjp(pull_back, zeros)[1](tuple(given))[0]

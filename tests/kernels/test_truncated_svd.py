@@ -284,8 +284,8 @@ def test_iterating_more_or_from_earlier_factors_comes_closer():
     cold = excess_error(g, low_rank(g, 8, **once), 8)
     warm = excess_error(g, low_rank(g, 8, start=start, **once), 8)
     more = excess_error(g, low_rank(g, 8, **{**once, "iterations": 6}), 8)
-    assert (warm < 0.1 * cold).all()
-    assert (more < 0.1 * cold).all()
+    assert (warm < 0.5 * cold).all()
+    assert (more < 0.5 * cold).all()
     from_v = low_rank(g, 8, start=start[2], **once)
     assert torch.equal(from_v, low_rank(g, 8, start=start, **once))
 

@@ -58,39 +58,47 @@ def load(typing_context, array, index):
     return kind(array, types.intp), generate
 
 
+@njit(nogil=True)
+def lanes_of(array):
+    """Return how many elements of the array's dtype a vector holds."""
+    return BYTES // array.itemsize
+
+
 @intrinsic
-def collect(typing_context, array, starts, offset):
-    """Return eight elements, widened to float64, each that far from its own start."""
-    kind = Vector(types.float64)
+def collect(typing_context, like, array, starts, offset):
+    """Return elements that far from each start, in the dtype of the first array."""
+    kind = Vector(like.dtype)
 
     def generate(context, builder, signature, arguments):
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        first = context.make_array(starts)(context, builder, arguments[1]).data
+        data = context.make_array(array)(context, builder, arguments[1]).data
+        first = context.make_array(starts)(context, builder, arguments[2]).data
         value = ir.Constant(ir.VectorType(_scalar(array.dtype), kind.count), ir.Undefined)
         for lane in range(kind.count):
             number = ir.Constant(ir.IntType(32), lane)
             start = builder.load(builder.gep(first, [number]))
-            element = builder.load(builder.gep(data, [builder.add(start, arguments[2])]))
+            element = builder.load(builder.gep(data, [builder.add(start, arguments[3])]))
             value = builder.insert_element(value, element, number)
-        wide = context.get_value_type(kind)
-        return value if value.type == wide else builder.fpext(value, wide)
+        return _widened(builder, value, context.get_value_type(kind))
 
-    return kind(array, starts, types.intp), generate
+    return kind(like, array, starts, types.intp), generate
 
 
 @intrinsic
-def load_float64(typing_context, array, index):
-    """Return eight elements from an index of a flat array, widened."""
-    kind = Vector(types.float64)
+def load_widened(typing_context, like, array, index):
+    """Return elements from an index of a flat array on, in the dtype of the first array."""
+    kind = Vector(like.dtype)
 
     def generate(context, builder, signature, arguments):
-        wide = context.get_value_type(kind)
         target = ir.VectorType(_scalar(array.dtype), kind.count)
-        address = _address(context, builder, array, arguments, target)
+        address = _address(context, builder, array, arguments[1:], target)
         value = builder.load(address, align=array.dtype.bitwidth // 8)
-        return value if target == wide else builder.fpext(value, wide)
+        return _widened(builder, value, context.get_value_type(kind))
 
-    return kind(array, types.intp), generate
+    return kind(like, array, types.intp), generate
+
+
+def _widened(builder: Any, value: Any, target: Any) -> Any:
+    return value if value.type == target else builder.fpext(value, target)
 
 
 @intrinsic

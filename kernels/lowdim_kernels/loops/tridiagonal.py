@@ -21,145 +21,184 @@ LEAST_PIVOT = 1e-150
 def tridiagonalise(c, n, d, e, inverse, work):
     """Reduce c to diagonal d and off-diagonal e; keep the reflectors in c and `inverse`.
 
-    Reflector j is I - inverse[j] v v^T with v in row j beyond the diagonal. One pass over what is
-    left of c applies the last reflector and multiplies by the next.
+    Reflector j is I - inverse[j] v v^T with v in row j beyond the diagonal. What it changes, v w^T
+    and w v^T, waits in one of two slots: c is written in every second pass only. `work` holds six
+    vectors.
     """
-    v, w, x, p = (
-        work[: n * W],
-        work[n * W : 2 * n * W],
-        work[2 * n * W : 3 * n * W],
-        work[3 * n * W :],
-    )
+    step = n * W
+    v, w, x = work[: 2 * step], work[2 * step : 4 * step], work[4 * step : 5 * step]
+    p = work[5 * step :]
+    work[:] = 0
     zero = splat(load(c, 0), 0.0)
-    for i in range(n):
-        store(v, i * W, zero)
-        store(w, i * W, zero)
     for j in range(n - 1):
         _reflector(c, n, j, d, e, inverse, v, w, x)
-        for i in range(j + 1, n):
-            store(p, i * W, zero)
-        i = j + 1
-        while i + 3 < n:
-            _four_rows(c, n, i, j + 1, v, w, x, p)
-            i += 4
-        while i + 1 < n:
-            _two_rows(c, n, i, j + 1, v, w, x, p)
-            i += 2
-        if i < n:
-            _one_row(c, n, i, j + 1, v, w, x, p)
+        p[:] = 0
+        slot = j % 2 * step
+        if slot:
+            _multiply(c, n, j + 1, x, p)
+            _correct(n, j + 1, v, w, x, p)
+        else:
+            _update_and_multiply(c, n, j + 1, v, w, x, p)
+            v[step:] = 0
+            w[step:] = 0
         scale = load(inverse, j * W)
         total = zero
-        for i in range(j + 1, n):
-            total = fma(load(x, i * W), load(p, i * W), total)
+        for i in range((j + 1) * W, step, W):
+            total = fma(load(x, i), load(p, i), total)
         total = total * scale * scale * splat(zero, 0.5)
-        for i in range(j + 1, n):
-            vi = load(x, i * W)
-            store(v, i * W, vi)
-            store(w, i * W, load(p, i * W) * scale - total * vi)
-    last = (n - 1) * W
-    two = splat(zero, -2.0) * load(v, last)
-    store(d, last, fma(two, load(w, last), load(c, (n * n - 1) * W)))
+        for i in range((j + 1) * W, step, W):
+            vi = load(x, i)
+            store(v, slot + i, vi)
+            store(w, slot + i, load(p, i) * scale - total * vi)
+    last = step - W
+    end = load(c, (n * n - 1) * W)
+    end = fma(splat(zero, -2.0) * load(v, last), load(w, last), end)
+    end = fma(splat(zero, -2.0) * load(v, step + last), load(w, step + last), end)
+    store(d, last, end)
 
 
 @kernel
 def _reflector(c, n, j, d, e, inverse, v, w, x):
     """Bring column j up to date, and leave the reflector that clears it in x and in c."""
+    step, here = n * W, j * W
     zero = splat(load(c, 0), 0.0)
-    vj, wj = zero - load(v, j * W), zero - load(w, j * W)
-    at = (j * n + j) * W
-    store(d, j * W, fma(vj + vj, load(w, j * W), load(c, at)))
+    v0, w0 = zero - load(v, here), zero - load(w, here)
+    v1, w1 = zero - load(v, step + here), zero - load(w, step + here)
+    value = fma(v0 + v0, load(w, here), load(c, j * step + here))
+    store(d, here, fma(v1 + v1, load(w, step + here), value))
     below = zero
-    for i in range(j + 1, n):
-        at = (i * n + j) * W
-        value = fma(vj, load(w, i * W), fma(wj, load(v, i * W), load(c, at)))
-        store(x, i * W, value)
+    for i in range(here + W, step, W):
+        value = fma(v0, load(w, i), fma(w0, load(v, i), load(c, n * i + here)))
+        value = fma(v1, load(w, step + i), fma(w1, load(v, step + i), value))
+        store(x, i, value)
         below = fma(value, value, below)
-    head = load(x, (j + 1) * W)
+    head = load(x, here + W)
     norm = root(below)
-    store(e, j * W, zero - with_sign(norm, head))
+    store(e, here, zero - with_sign(norm, head))
     first = head + with_sign(norm, head)
     h = norm * magnitude(first)
     tiny = splat(zero, LEAST_PIVOT)
-    store(inverse, j * W, where_less(h, tiny, zero, splat(zero, 1.0) / largest(h, tiny)))
-    store(x, (j + 1) * W, first)
-    for i in range(j + 1, n):
-        store(c, (j * n + i) * W, load(x, i * W))
+    store(inverse, here, where_less(h, tiny, zero, splat(zero, 1.0) / largest(h, tiny)))
+    store(x, here + W, first)
+    for i in range(here + W, step, W):
+        store(c, j * step + i, load(x, i))
 
 
 @kernel
-def _four_rows(c, n, i, start, v, w, x, p):
-    """Update rows i to i + 3 from column `start` on, adding their products with x to p."""
-    zero = splat(load(c, 0), 0.0)
-    h = i * W
-    ra = i * n * W
-    rb, rc, rd = ra + n * W, ra + 2 * n * W, ra + 3 * n * W
-    va, wa, xa = zero - load(v, h), zero - load(w, h), load(x, h)
-    vb, wb, xb = zero - load(v, h + W), zero - load(w, h + W), load(x, h + W)
-    vc, wc, xc = zero - load(v, h + 2 * W), zero - load(w, h + 2 * W), load(x, h + 2 * W)
-    vd, wd, xd = zero - load(v, h + 3 * W), zero - load(w, h + 3 * W), load(x, h + 3 * W)
-    ya, yb, yc, yd = zero, zero, zero, zero
-    for k in range(start * W, h, W):
-        vk, wk, xk = load(v, k), load(w, k), load(x, k)
-        ca = fma(va, wk, fma(wa, vk, load(c, ra + k)))
-        cb = fma(vb, wk, fma(wb, vk, load(c, rb + k)))
-        cc = fma(vc, wk, fma(wc, vk, load(c, rc + k)))
-        cd = fma(vd, wk, fma(wd, vk, load(c, rd + k)))
-        store(c, ra + k, ca)
-        store(c, rb + k, cb)
-        store(c, rc + k, cc)
-        store(c, rd + k, cd)
-        ya, yb, yc, yd = fma(ca, xk, ya), fma(cb, xk, yb), fma(cc, xk, yc), fma(cd, xk, yd)
-        store(p, k, fma(ca, xa, fma(cb, xb, load(p, k))) + fma(cc, xc, cd * xd))
-    store(p, h, load(p, h) + ya)
-    store(p, h + W, load(p, h + W) + yb)
-    store(p, h + 2 * W, load(p, h + 2 * W) + yc)
-    store(p, h + 3 * W, load(p, h + 3 * W) + yd)
-    _two_rows(c, n, i, i, v, w, x, p)
-    _two_rows(c, n, i + 2, i, v, w, x, p)
+def _correct(n, start, v, w, x, p):
+    """Take what waits in the first slot off the product p."""
+    zero = splat(load(x, 0), 0.0)
+    by_v, by_w = zero, zero
+    for i in range(start * W, n * W, W):
+        by_v, by_w = fma(load(v, i), load(x, i), by_v), fma(load(w, i), load(x, i), by_w)
+    by_v, by_w = zero - by_v, zero - by_w
+    for i in range(start * W, n * W, W):
+        store(p, i, fma(by_w, load(v, i), fma(by_v, load(w, i), load(p, i))))
 
 
 @kernel
-def _two_rows(c, n, i, start, v, w, x, p):
-    """Update rows i and i + 1 from column `start` on, adding their products with x to p."""
+def _multiply(c, n, start, x, p):
+    """Add to p the product of c, from row and column `start` on, with x."""
     zero = splat(load(c, 0), 0.0)
-    a, b = (i * n) * W, (i * n + n) * W
-    va, wa, xa = zero - load(v, i * W), zero - load(w, i * W), load(x, i * W)
-    vb, wb, xb = zero - load(v, i * W + W), zero - load(w, i * W + W), load(x, i * W + W)
-    ya, yb = zero, zero
-    for k in range(start, i):
-        vk, wk, xk = load(v, k * W), load(w, k * W), load(x, k * W)
-        ca = fma(va, wk, fma(wa, vk, load(c, a + k * W)))
-        cb = fma(vb, wk, fma(wb, vk, load(c, b + k * W)))
-        store(c, a + k * W, ca)
-        store(c, b + k * W, cb)
-        ya, yb = fma(ca, xk, ya), fma(cb, xk, yb)
-        store(p, k * W, fma(ca, xa, fma(cb, xb, load(p, k * W))))
-    vi, wi = load(v, i * W), load(w, i * W)
-    corner = fma(va, wi, fma(wa, vi, load(c, a + i * W)))
-    side = fma(vb, wi, fma(wb, vi, load(c, b + i * W)))
-    end = fma(vb + vb, load(w, i * W + W), load(c, b + i * W + W))
-    store(c, a + i * W, corner)
-    store(c, b + i * W, side)
-    store(c, b + i * W + W, end)
-    store(p, i * W, load(p, i * W) + fma(corner, xa, fma(side, xb, ya)))
-    store(p, i * W + W, load(p, i * W + W) + fma(side, xa, fma(end, xb, yb)))
+    first, step = start * W, n * W
+    i = first
+    while i + 3 * W < step:
+        a = i * n
+        xa, xb, xc, xd = load(x, i), load(x, i + W), load(x, i + 2 * W), load(x, i + 3 * W)
+        ya, yb, yc, yd = zero, zero, zero, zero
+        for k in range(first, i, W):
+            xk = load(x, k)
+            ca, cb = load(c, a + k), load(c, a + step + k)
+            cc, cd = load(c, a + 2 * step + k), load(c, a + 3 * step + k)
+            ya, yb, yc, yd = fma(ca, xk, ya), fma(cb, xk, yb), fma(cc, xk, yc), fma(cd, xk, yd)
+            store(p, k, fma(ca, xa, fma(cb, xb, load(p, k))) + fma(cc, xc, cd * xd))
+        c0, c1, c2, c3 = a + i, a + step + i, a + 2 * step + i, a + 3 * step + i
+        ba, ca, da = load(c, c1), load(c, c2), load(c, c3)
+        cb, db, dc = load(c, c2 + W), load(c, c3 + W), load(c, c3 + 2 * W)
+        ya = fma(ba, xb, fma(load(c, c0), xa, ya)) + fma(ca, xc, da * xd)
+        yb = fma(ba, xa, fma(load(c, c1 + W), xb, yb)) + fma(cb, xc, db * xd)
+        yc = fma(ca, xa, fma(cb, xb, yc)) + fma(load(c, c2 + 2 * W), xc, dc * xd)
+        yd = fma(da, xa, fma(db, xb, yd)) + fma(dc, xc, load(c, c3 + 3 * W) * xd)
+        store(p, i, load(p, i) + ya)
+        store(p, i + W, load(p, i + W) + yb)
+        store(p, i + 2 * W, load(p, i + 2 * W) + yc)
+        store(p, i + 3 * W, load(p, i + 3 * W) + yd)
+        i += 4 * W
+    for row in range(i, step, W):
+        _one_row(c, n, row, first, x, p)
 
 
 @kernel
-def _one_row(c, n, i, start, v, w, x, p):
-    """Update the last row, as `_two_rows` does."""
+def _one_row(c, n, i, first, x, p):
+    """Add the product of one row, from column `first` on, and of the column like it, with x."""
+    xi, total = load(x, i), splat(load(x, i), 0.0)
+    for k in range(first, i, W):
+        ck = load(c, i * n + k)
+        total = fma(ck, load(x, k), total)
+        store(p, k, fma(ck, xi, load(p, k)))
+    store(p, i, load(p, i) + fma(load(c, i * n + i), xi, total))
+
+
+@kernel
+def _update_and_multiply(c, n, start, v, w, x, p):
+    """Apply both slots to c, from row and column `start` on, and add its product with x to p."""
     zero = splat(load(c, 0), 0.0)
-    a = (i * n) * W
-    va, wa, xa = zero - load(v, i * W), zero - load(w, i * W), load(x, i * W)
-    ya = zero
-    for k in range(start, i):
-        ca = fma(va, load(w, k * W), fma(wa, load(v, k * W), load(c, a + k * W)))
-        store(c, a + k * W, ca)
-        ya = fma(ca, load(x, k * W), ya)
-        store(p, k * W, fma(ca, xa, load(p, k * W)))
-    corner = fma(va + va, load(w, i * W), load(c, a + i * W))
-    store(c, a + i * W, corner)
-    store(p, i * W, load(p, i * W) + fma(corner, xa, ya))
+    first, step = start * W, n * W
+    i = first
+    if (step - first) // W % 2:
+        _update_row(c, n, i, first, v, w, x, p)
+        i += W
+    while i < step:
+        a = i * n
+        b = a + step
+        va, wa, xa = zero - load(v, i), zero - load(w, i), load(x, i)
+        vb, wb, xb = zero - load(v, i + W), zero - load(w, i + W), load(x, i + W)
+        sa, ta = zero - load(v, step + i), zero - load(w, step + i)
+        sb, tb = zero - load(v, step + i + W), zero - load(w, step + i + W)
+        ya, yb = zero, zero
+        for k in range(first, i, W):
+            vk, wk, sk, tk, xk = (
+                load(v, k),
+                load(w, k),
+                load(v, step + k),
+                load(w, step + k),
+                load(x, k),
+            )
+            ca = fma(va, wk, fma(wa, vk, load(c, a + k)))
+            cb = fma(vb, wk, fma(wb, vk, load(c, b + k)))
+            ca, cb = fma(sa, tk, fma(ta, sk, ca)), fma(sb, tk, fma(tb, sk, cb))
+            store(c, a + k, ca)
+            store(c, b + k, cb)
+            ya, yb = fma(ca, xk, ya), fma(cb, xk, yb)
+            store(p, k, fma(ca, xa, fma(cb, xb, load(p, k))))
+        corner = fma(va + va, load(w, i), fma(sa + sa, load(w, step + i), load(c, a + i)))
+        side = fma(vb, load(w, i), fma(wb, load(v, i), load(c, b + i)))
+        side = fma(sb, load(w, step + i), fma(tb, load(v, step + i), side))
+        end = fma(vb + vb, load(w, i + W), load(c, b + i + W))
+        end = fma(sb + sb, load(w, step + i + W), end)
+        store(c, a + i, corner)
+        store(c, b + i, side)
+        store(c, b + i + W, end)
+        store(p, i, load(p, i) + fma(corner, xa, fma(side, xb, ya)))
+        store(p, i + W, load(p, i + W) + fma(side, xa, fma(end, xb, yb)))
+        i += 2 * W
+
+
+@kernel
+def _update_row(c, n, i, first, v, w, x, p):
+    """Update one row from column `first` on, adding its product with x to p."""
+    zero, step, a = splat(load(x, i), 0.0), n * W, i * n
+    vi, wi, xi = zero - load(v, i), zero - load(w, i), load(x, i)
+    si, ti = zero - load(v, step + i), zero - load(w, step + i)
+    total = zero
+    for k in range(first, i + W, W):
+        ck = fma(vi, load(w, k), fma(wi, load(v, k), load(c, a + k)))
+        ck = fma(si, load(w, step + k), fma(ti, load(v, step + k), ck))
+        store(c, a + k, ck)
+        if k < i:
+            total = fma(ck, load(x, k), total)
+            store(p, k, fma(ck, xi, load(p, k)))
+    store(p, i, load(p, i) + fma(load(c, a + i), xi, total))
 
 
 @kernel
