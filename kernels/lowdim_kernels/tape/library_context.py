@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from llvmlite import ir
 
 from .library_arrays import CONTEXT, OUTPUTS
-from .library_emitter import INDEX, Emitter, index
+from .library_control import INDEX, index
+from .library_emitter import Emitter
 
 
 def load_context(e: Emitter, context: ir.Value, name: str) -> ir.Value:

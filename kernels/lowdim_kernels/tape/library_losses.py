@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from llvmlite import ir
 
 from .library_context import load_schedule, store_output
-from .library_emitter import Emitter, index
+from .library_control import index
+from .library_emitter import Emitter
 from .library_functions import exponential, logarithm
 
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 from llvmlite import ir
 
-from .library_emitter import INDEX, INT32, Emitter, index
+from .library_control import INDEX, INT32, index
+from .library_emitter import Emitter
 
 
 class GemmTiles:

@@ -11,7 +11,8 @@ from . import library_sparse as sparse
 from . import library_truncation as truncation
 from . import library_updates as updates
 from .library_arrays import ENTRY
-from .library_emitter import INDEX, INT32, Emitter, index
+from .library_control import INDEX, INT32, index
+from .library_emitter import Emitter
 from .library_functions import tanh
 from .library_matrix import DotTiles, GemmTiles, row_products, transpose
 from .library_target import Target

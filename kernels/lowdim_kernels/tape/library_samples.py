@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from llvmlite import ir
 
 from .library_context import load_context
-from .library_emitter import INDEX, Emitter, index
+from .library_control import INDEX, index
+from .library_emitter import Emitter
 from .library_matrix import transposed_block
 
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 from llvmlite import ir
 
-from .library_emitter import INT32, Emitter, index
+from .library_control import INT32, index
+from .library_emitter import Emitter
 
 MOST_VECTORS = 8
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from llvmlite import ir
 
 from .library_context import load_schedule
-from .library_emitter import Emitter, index
+from .library_control import index
+from .library_emitter import Emitter
 from .records_training import HYPERPARAMETERS
 
 # a column whose square falls below this share of it, once the others are taken out, is dropped

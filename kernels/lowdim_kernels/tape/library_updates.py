@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from .library_context import load_schedule, store_output
-from .library_emitter import Emitter, index
+from .library_control import index
+from .library_emitter import Emitter
 from .library_functions import reciprocal, square_root
 from .records_training import HYPERPARAMETERS
 
