@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy import stats
 
 from lowdim.drawing.labels import Label, label_ends
 from lowdim.drawing.picture import Draw, Picture, blank
-from lowdim.drawing.quantities import quantity
+from lowdim.drawing.quantities import Quantity, quantity
 from lowdim.drawing.style import arm_styles
 from lowdim.drawing.tables import Tables
 
@@ -33,12 +35,16 @@ def convergence(
     split: str = "monitor",
     metrics: Sequence[str] = ("accuracy", "loss"),
     arms: Sequence[str] | None = None,
+    by: Literal["epoch", "step"] = "epoch",
 ) -> Draw:
-    """Return what draws the curves of a split's metrics, one panel below another."""
+    """Return what draws the curves of a split's metrics, one panel below another.
+
+    Metrics read from the weights by probes stand under the split `weights`.
+    """
 
     def draw(tables: Tables) -> Picture | None:
         chosen = [arm for arm in tables.study.arms if arms is None or arm in arms]
-        panels = {metric: _bands(tables, chosen, split, metric) for metric in metrics}
+        panels = {metric: _bands(tables, chosen, split, metric, by) for metric in metrics}
         panels = {metric: bands for metric, bands in panels.items() if bands}
         if not panels:
             return None
@@ -47,11 +53,14 @@ def convergence(
         grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (metric, bands) in zip(grid, panels.items(), strict=True):
             _panel(axes, tables, bands, metric, split)
-        grid[-1].set_xlabel("epoch")
+        grid[-1].set_xlabel(by)
+        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.draw_without_rendering()
         for axes, bands in zip(grid, panels.values(), strict=True):
             label_ends(axes, _ends(tables, bands))
-        return Picture(name, title, _caption(tables, panels, split), _alt(tables, panels), figure)
+        return Picture(
+            name, title, _caption(tables, panels, split, by), _alt(tables, panels), figure
+        )
 
     return draw
 
@@ -66,8 +75,10 @@ def band(epochs: np.ndarray, values: np.ndarray) -> Band:
     return Band(epochs, mean, mean - half, mean + half)
 
 
-def _bands(tables: Tables, arms: Sequence[str], split: str, metric: str) -> dict[str, Band]:
-    curves = {arm: tables.curve(arm, split, metric) for arm in arms}
+def _bands(
+    tables: Tables, arms: Sequence[str], split: str, metric: str, by: Literal["epoch", "step"]
+) -> dict[str, Band]:
+    curves = {arm: tables.curve(arm, split, metric, by=by) for arm in arms}
     return {arm: band(*curve) for arm, curve in curves.items() if curve[1].size}
 
 
@@ -76,8 +87,8 @@ def _panel(axes: Axes, tables: Tables, bands: dict[str, Band], metric: str, spli
     styles = arm_styles(tables.study)
     for arm, curve in bands.items():
         style = styles[arm]
-        low = np.maximum(curve.low, 0.5 * curve.mean) if shown.scale == "log" else curve.low
-        axes.fill_between(curve.epochs, low, curve.high, color=style.colour, alpha=0.18, lw=0)
+        low, high = _within(curve, shown)
+        axes.fill_between(curve.epochs, low, high, color=style.colour, alpha=0.18, lw=0)
         axes.plot(
             *(curve.epochs, curve.mean),
             color=style.colour,
@@ -91,7 +102,16 @@ def _panel(axes: Axes, tables: Tables, bands: dict[str, Band], metric: str, spli
         axes.set_ylim(top=1.05 * max(curve.high[1:].max() for curve in bands.values()))
     if shown.scale == "log":
         _few_ticks(axes)
-    axes.set_ylabel(f"{split} {shown.axis}")
+    axes.set_ylabel(shown.axis if split == "weights" else f"{split} {shown.axis}")
+
+
+def _within(curve: Band, shown: Quantity) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of a band, cut to what the axis of its metric can show."""
+    if shown.unit == "%":
+        return np.maximum(curve.low, 0.0), np.minimum(curve.high, 100.0)
+    if shown.scale == "log":
+        return np.maximum(curve.low, 0.5 * curve.mean), curve.high
+    return curve.low, curve.high
 
 
 def _starts_far_above(bands: dict[str, Band]) -> bool:
@@ -103,8 +123,6 @@ def _starts_far_above(bands: dict[str, Band]) -> bool:
 
 def _few_ticks(axes: Axes) -> None:
     """Label a log axis that spans less than two decades at 1, 2 and 5, in plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     low, high = axes.get_ylim()
     if high / low < 100:
         fine = (1, 2, 5) if high / low > 5 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 4, 5, 6, 8)
@@ -127,13 +145,14 @@ def _ends(tables: Tables, bands: dict[str, Band]) -> list[Label]:
     ]
 
 
-def _caption(tables: Tables, panels: dict[str, dict[str, Band]], split: str) -> str:
+def _caption(tables: Tables, panels: dict[str, dict[str, Band]], split: str, by: str) -> str:
     names = " and ".join(quantity(metric).label for metric in panels)
-    where = "fresh samples that choose nothing (the monitor split)"
+    places = {"monitor": " on fresh samples that choose nothing (the monitor split)", "weights": ""}
+    place = places.get(split, f" on the {split} split")
     tuned = any(arm.tuning for arm in tables.study.arms.values())
     text = (
-        f"{names[0].upper()}{names[1:]} on {where if split == 'monitor' else f'the {split} split'} "
-        f"after every epoch: mean over {tables.study.seeds} seeds with its 95 % t interval"
+        f"{names[0].upper()}{names[1:]}{place} after every {by}: mean over "
+        f"{tables.study.seeds} seeds with its 95 % t interval"
         f"{', each seed at its own tuned rate' if tuned else ''}."
     )
     if above := [metric for metric, bands in panels.items() if _starts_far_above(bands)]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from scipy import stats
 
 from lowdim.config import ArmConfig
+from lowdim.drawing.arms import Strip, draw_strips, point, strips
 from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.style import QUIET, ArmStyle, arm_styles
@@ -22,16 +21,6 @@ from lowdim.drawing.tables import Tables
 _COLUMNS = 3
 _BINS = 8
 _LOSS = "validation_loss"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The values tuning chose for an arm's seeds: each, their geometric mean, its interval."""
-
-    values: np.ndarray
-    mean: float
-    low: float
-    high: float
 
 
 def rates(
@@ -46,36 +35,27 @@ def rates(
         arms = [arm for arm, config in tables.study.arms.items() if _tunes(config, hyper)]
         if tables.trials.empty or not arms:
             return None
-        chosen = {arm: _chosen(tables, arm, hyper) for arm in arms}
-        rows = -(-len(arms) // _COLUMNS)
+        chosen = strips(tables, arms, hyper)
+        columns = 2 if len(arms) in (2, 4) else _COLUMNS
+        rows = -(-len(arms) // columns)
         heights = [0.75 + 0.25 * len(arms), 0.55 + 1.35 * rows]
         figure = blank(sum(heights))
         outer = figure.add_gridspec(2, 1, height_ratios=heights, hspace=0.06)
         limits = _limits(tables, arms, hyper)
-        _draw_chosen(figure.add_subplot(outer[0]), tables, chosen, hyper, limits)
-        grid = (
-            outer[1].subgridspec(rows, _COLUMNS).subplots(sharex=True, sharey=True, squeeze=False)
-        )
+        top = figure.add_subplot(outer[0])
+        draw_strips(top, tables, chosen, hyper, list(chosen))
+        top.set_title(f"Best {quantity(hyper).label} of each seed, and their geometric mean")
+        _rate_axis(top, limits)
+        cells = outer[1].subgridspec(rows, columns)
+        grid = cells.subplots(sharex=True, sharey=True, squeeze=False)
         _draw_trials(grid, tables, chosen, hyper, limits)
         return Picture(name, title, *_words(tables, chosen, hyper), figure)
 
     return draw
 
 
-def geometric(values: np.ndarray) -> Chosen:
-    """Return positive values with their geometric mean and its 95 % t interval in the logarithm."""
-    logs = np.log(values)
-    n, mean = len(logs), logs.mean()
-    half = stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-    return Chosen(values, math.exp(mean), math.exp(mean - half), math.exp(mean + half))
-
-
 def _tunes(arm: ArmConfig, hyper: str) -> bool:
     return arm.tuning is not None and hyper in arm.tuning.space
-
-
-def _chosen(tables: Tables, arm: str, hyper: str) -> Chosen:
-    return geometric(tables.runs.loc[tables.runs["arm"] == arm, hyper].to_numpy(float))
 
 
 def _limits(tables: Tables, arms: Sequence[str], hyper: str) -> tuple[float, float]:
@@ -83,56 +63,16 @@ def _limits(tables: Tables, arms: Sequence[str], hyper: str) -> tuple[float, flo
     return min(space.low for space in spaces), max(space.high for space in spaces)
 
 
-def _draw_chosen(
-    axes: Axes,
-    tables: Tables,
-    chosen: dict[str, Chosen],
-    hyper: str,
-    limits: tuple[float, float],
-) -> None:
-    styles = arm_styles(tables.study)
-    for row, (arm, found) in enumerate(chosen.items()):
-        style = styles[arm]
-        axes.plot(
-            *(found.values, np.full(len(found.values), row)),
-            **_point(style, 3.0, style.colour, 0.35),
-        )
-        if not math.isnan(found.low):
-            axes.plot([found.low, found.high], [row, row], color=style.colour, linewidth=2.2)
-        axes.plot([found.mean], [row], **_point(style, 6.5, style.colour))
-        told = tables.study.published.get(arm, {}).get(hyper)
-        if told:
-            axes.plot([told], [row], **_point(style, 6.5, "white"))
-    axes.set_yticks(range(len(chosen)), [tables.label(arm) for arm in chosen])
-    for text, arm in zip(axes.get_yticklabels(), chosen, strict=True):
-        text.set(color=styles[arm].colour, weight="bold" if styles[arm].is_first else "normal")
-    axes.set_ylim(len(chosen) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
-    axes.set_title(f"Best {quantity(hyper).label} of each seed, and their geometric mean")
-    _rate_axis(axes, limits)
-
-
-def _point(style: ArmStyle, size: float, face: str, alpha: float = 1.0) -> dict[str, Any]:
-    return {
-        "color": style.colour,
-        "marker": style.marker,
-        "markersize": size,
-        "markerfacecolor": face,
-        "alpha": alpha,
-        "linestyle": "none",
-    }
-
-
 def _draw_trials(
     grid: np.ndarray,
     tables: Tables,
-    chosen: dict[str, Chosen],
+    chosen: dict[str, Strip],
     hyper: str,
     limits: tuple[float, float],
 ) -> None:
     styles = arm_styles(tables.study)
-    losses = tables.trials[_LOSS].dropna().to_numpy(float)
+    losses = tables.trials[_LOSS].to_numpy(float)
+    losses = losses[np.isfinite(losses)]
     low, high = losses.min(), min(losses.max(), 1.5 * np.quantile(losses, 0.98))
     for axes, (arm, found) in zip(grid.flat, chosen.items(), strict=False):
         own = tables.trials[tables.trials["arm"] == arm]
@@ -148,16 +88,16 @@ def _draw_trials(
     _plain_log(first.yaxis, low, high)
     for place, axes in enumerate(grid.flat[: len(chosen)]):
         _rate_axis(axes, limits)
-        if place + _COLUMNS >= len(chosen):
+        if place + grid.shape[1] >= len(chosen):
             axes.tick_params(labelbottom=True, labelsize=7.5)
             axes.set_xlabel(quantity(hyper).axis)
-    grid[(len(grid) - 1) // 2, 0].set_ylabel("validation loss of a trial")
+    grid[(len(grid) - 1) // 2, 0].set_ylabel("validation loss")
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, style: ArmStyle, ceiling: float) -> None:
     """Draw trials, their running median, and crosses at the top for those that ended above."""
     above = ~(y <= ceiling)
-    axes.plot(x[~above], y[~above], **_point(style, 2.0, style.colour, 0.35))
+    axes.plot(x[~above], y[~above], **point(style, 2.0, style.colour, 0.35))
     if above.any():
         _crosses(axes, x[above], ceiling)
     places, median = running_median(x, np.where(np.isnan(y), np.inf, y))
@@ -192,7 +132,7 @@ def _plain_log(axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _words(tables: Tables, chosen: dict[str, Chosen], hyper: str) -> tuple[str, str]:
+def _words(tables: Tables, chosen: dict[str, Strip], hyper: str) -> tuple[str, str]:
     shown = quantity(hyper)
     trials = sorted({len(own) for _, own in tables.trials.groupby(["arm", "seed"])})
     each = " to ".join(str(count) for count in {trials[0]: 0, trials[-1]: 0})
@@ -214,5 +154,5 @@ def _words(tables: Tables, chosen: dict[str, Chosen], hyper: str) -> tuple[str, 
     return caption, alt
 
 
-def _end(shown, found: Chosen) -> str:
+def _end(shown, found: Strip) -> str:
     return shown.shown(found.high)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -114,12 +114,23 @@ class Tables:
         own = self.runs[(self.runs["arm"] == arm) & self.runs["diverged_epoch"].notna()]
         return sorted(own["seed"].tolist())
 
-    def curve(self, arm: str, split: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return epochs (points,) and values (seeds, points) of the runs that did not diverge."""
+    def curve(
+        self,
+        arm: str,
+        split: str,
+        metric: str,
+        *,
+        by: Literal["epoch", "step"] = "epoch",
+        index: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return times (points,) and values (seeds, points) of the runs that did not diverge.
+
+        `index` picks one of a metric's several values, such as one singular value.
+        """
         own = self.curves
         own = own[(own["arm"] == arm) & (own["split"] == split) & (own["metric"] == metric)]
-        own = own[~own["seed"].isin(self.diverged(arm))]
-        table = own.pivot(index="seed", columns="epoch", values="value")
+        own = own[~own["seed"].isin(self.diverged(arm)) & (own["index"] == index)]
+        table = own.pivot(index="seed", columns=by, values="value")
         return table.columns.to_numpy(float), table.to_numpy(float)
 
     def weights(self, arm: str) -> dict[str, np.ndarray]:

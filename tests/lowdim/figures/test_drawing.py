@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lowdim.drawing.arms import geometric
 from lowdim.drawing.convergence import band
 from lowdim.drawing.labels import spread
 from lowdim.drawing.quantities import quantity
-from lowdim.drawing.rates import geometric, running_median
+from lowdim.drawing.rates import running_median
 from lowdim.drawing.size import Point, frontier
 
 DIGITS = {"rel": 1e-9}

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.text import Annotation, Text
 
 from by_hand import draw_figures, matrix, read_study, write_results
+from lowdim.drawing.arms import by_arm
 from lowdim.drawing.convergence import convergence
 from lowdim.drawing.picture import drawn
 from lowdim.drawing.rates import rates
@@ -118,6 +119,18 @@ def test_a_figure_no_longer_drawn_is_deleted(made, tmp_path):
 def test_a_study_without_a_module_draws_the_generic_pictures():
     assert len(pictures_of("structured_weights")) == 4
     assert len(pictures_of("a_study_of_ones_own")) == 3
+
+
+def test_a_metric_of_finished_runs_has_one_row_an_arm(made):
+    _, study, tables, _ = made
+    picture, _ = drawn(
+        by_arm("ends", title="Ends", metrics=["test_accuracy", "nowhere", "best_loss"]), tables
+    )
+    first, second = picture.figure.axes
+    assert (first.get_xscale(), second.get_xscale()) == ("linear", "log")
+    labels = [text.get_text() for text in first.get_yticklabels()]
+    assert labels == [arm.label for arm in study.arms.values()]
+    assert "Hollow markers are the published" in picture.caption
 
 
 def test_an_untuned_study_has_no_figure_of_rates(made):
