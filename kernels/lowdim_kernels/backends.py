@@ -37,6 +37,8 @@ def chosen_backend() -> Backend | None:
 def backend_for(operation: str, device: str, available: tuple[str, ...]) -> Backend:
     """Return the backend that runs an operation on a device, or raise saying why none does."""
     chosen = _chosen.get()
+    if chosen is None and BACKEND_OF_DEVICE.get(device) in available:
+        return BACKEND_OF_DEVICE[device]
     backend = chosen or BACKEND_OF_DEVICE.get(device, "reference")
     served = DEVICE_OF_BACKEND[backend]
     if served not in (None, device):

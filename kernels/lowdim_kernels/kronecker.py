@@ -6,15 +6,19 @@ with one operand replaced, and one more operation: all factors' gradients in one
 """
 
 from collections.abc import Sequence
-from functools import cache
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lowdim_kernels.ops import TAG, Operation, Saved, autocast_together
+from lowdim_kernels.kronecker_cpu import (
+    allocate_gradients,
+    allocate_product,
+    gradients_numba,
+    product_numba,
+)
+from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
     add,
     check_replicas,
@@ -61,39 +65,11 @@ def _dense(factors: Sequence[Tensor]) -> Tensor:
     return dense
 
 
-def _check(x: Tensor, factors: Sequence[Tensor]) -> None:
-    for k, a in enumerate(factors):
-        if a.dtype != x.dtype or a.device != x.device:
-            raise TypeError(
-                f"kron_matmul: factor {k} is {a.dtype} on {a.device}, x {x.dtype} on {x.device}"
-            )
-    check_replicas("kron_matmul", x, {f"factor {k}": (a, 2) for k, a in enumerate(factors)})
-    width = prod([a.shape[-1] for a in factors])
-    if x.dim() == 0 or x.shape[-1] != width:
-        shapes = [tuple(a.shape) for a in factors]
-        raise ValueError(
-            f"kron_matmul: x must end in {width} to match factors {shapes}, got {tuple(x.shape)}"
-        )
-
-
-# Backends
-
-
-def _allocate_product(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
-    count = replica_count([(a, 2) for a in factors])
-    leading = x.shape[:-1] if count is None else (count, *x.shape[1:-1])
-    return x.new_empty((*leading, prod([a.shape[-2] for a in factors])))
-
-
-def _allocate_gradients(
-    x_needed: bool, g: Tensor, x: Tensor, factors: Sequence[Tensor]
-) -> list[Tensor]:
-    count = replica_count([(a, 2) for a in factors])
-    leading = () if count is None else (count,)
-    results = [x.new_empty((*leading, *a.shape[-2:])) for a in factors]
-    if x_needed:
-        results.insert(0, x.new_empty((*g.shape[:-1], x.shape[-1])))
-    return results
+def _rows(t: Tensor, count: int | None) -> Tensor:
+    """Return data as (replicas, rows, width)."""
+    if count is None:
+        return t.reshape(1, prod(t.shape[:-1]), t.shape[-1])
+    return t.expand(count, *t.shape[1:]).reshape(count, prod(t.shape[1:-1]), t.shape[-1])
 
 
 def _gradients_reference(
@@ -119,80 +95,19 @@ def _gradients_reference(
     return results
 
 
-def _rows(t: Tensor, count: int | None) -> Tensor:
-    """Return data as (replicas, rows, width)."""
-    if count is None:
-        return t.reshape(1, prod(t.shape[:-1]), t.shape[-1])
-    return t.expand(count, *t.shape[1:]).reshape(count, prod(t.shape[1:-1]), t.shape[-1])
-
-
-def _product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
-    from lowdim_kernels.loops.kronecker import kron_product
-    from lowdim_kernels.loops.workspace import run
-
-    y = _allocate_product(x, factors)
-    if y.numel():
-        x = x.contiguous()
-        count, rows, stride = _extent(y, x, factors)
-        tag = TAG[x.dtype]
-        tools, places = _tools(x.dtype), (x.data_ptr(), y.data_ptr())
-        run(kron_product, tools, *places, stride, count, rows, _table(factors), tag)
-    return y
-
-
-def _gradients_numba(
-    x_needed: bool, g: Tensor, x: Tensor, factors: Sequence[Tensor]
-) -> list[Tensor]:
-    from lowdim_kernels.loops.kronecker import kron_gradients
-    from lowdim_kernels.loops.workspace import run
-
-    results = _allocate_gradients(x_needed, g, x, factors)
-    if not g.numel() or not x.numel():
-        return [r.zero_() for r in results]
-    g, x = g.contiguous(), x.contiguous()
-    count, rows, stride = _extent(g, x, factors)
-    tag = TAG[x.dtype]
-    run(
-        kron_gradients,
-        _tools(x.dtype),
-        g.data_ptr(),
-        x.data_ptr(),
-        results[0].data_ptr() if x_needed else 0,
-        np.array([r.data_ptr() for r in results[x_needed:]]),
-        stride,
-        count,
-        rows,
-        _table(factors),
-        tag,
-    )
-    return results
-
-
-@cache
-def _tools(dtype: torch.dtype) -> tuple[int, int]:
-    """Return the addresses of the compiled tiles."""
-    from lowdim_kernels.loops.tiles import MULTIPLY, TRANSPOSE
-
-    return MULTIPLY.address(TAG[dtype]), TRANSPOSE.address(TAG[dtype])
-
-
-def _extent(y: Tensor, x: Tensor, factors: Sequence[Tensor]) -> tuple[int, int, int]:
-    """Return replicas, rows of each, and the step in x from one replica to the next."""
-    count = replica_count([(a, 2) for a in factors])
-    rows = y.numel() // y.shape[-1]
-    if count is None:
-        return 1, rows, 0
-    rows //= count
-    return count, rows, rows * x.shape[-1] if x.shape[0] > 1 else 0
-
-
-def _table(factors: Sequence[Tensor]) -> np.ndarray:
-    """Return a row for each factor: address, sizes, and steps by replica, row and column."""
-    rows = []
-    for a in factors:
-        replica = a.stride(0) if a.dim() == 3 and a.shape[0] > 1 else 0
-        rows.append((a.data_ptr(), a.shape[-2], a.shape[-1], replica, a.stride(-2), a.stride(-1)))
-    return np.array(rows)
+def _check(x: Tensor, factors: Sequence[Tensor]) -> None:
+    for k, a in enumerate(factors):
+        if a.dtype != x.dtype or a.device != x.device:
+            raise TypeError(
+                f"kron_matmul: factor {k} is {a.dtype} on {a.device}, x {x.dtype} on {x.device}"
+            )
+    check_replicas("kron_matmul", x, {f"factor {k}": (a, 2) for k, a in enumerate(factors)})
+    width = prod([a.shape[-1] for a in factors])
+    if x.dim() == 0 or x.shape[-1] != width:
+        shapes = [tuple(a.shape) for a in factors]
+        raise ValueError(
+            f"kron_matmul: x must end in {width} to match factors {shapes}, got {tuple(x.shape)}"
+        )
 
 
 # Derivatives
@@ -307,8 +222,8 @@ def _gradients_batch(
 _product = Operation(
     "kron_matmul",
     "(Tensor x, Tensor[] factors) -> Tensor",
-    allocate=_allocate_product,
-    kernels={"reference": kron_matmul_reference, "numba": _product_numba},
+    allocate=allocate_product,
+    kernels={"reference": kron_matmul_reference, "numba": product_numba},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -316,8 +231,8 @@ _product = Operation(
 _gradients = Operation(
     "kron_gradients",
     "(bool x_needed, Tensor g, Tensor x, Tensor[] factors) -> Tensor[]",
-    allocate=_allocate_gradients,
-    kernels={"reference": _gradients_reference, "numba": _gradients_numba},
+    allocate=allocate_gradients,
+    kernels={"reference": _gradients_reference, "numba": gradients_numba},
     vjp=_gradients_vjp,
     jvp=_gradients_jvp,
     batch=_gradients_batch,

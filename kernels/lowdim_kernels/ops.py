@@ -83,7 +83,7 @@ class Operation:
         self.fixed = len(kinds) - self.has_list
         self.returns_list = returns.strip() == "Tensor[]"
         self._available = tuple(kernels)
-        self._function = _function(self, vjp, jvp, batch, saves_outputs)
+        self._rules, self._plain_rules = _functions(self, vjp, jvp, batch, saves_outputs)
         self._kernel_op = self._define(f"{name}_kernel", schema, allocate)
         self._graph_op = self._define(name, schema, allocate)
         _library.impl(name, self._at_autograd_key, "Autograd")
@@ -95,22 +95,24 @@ class Operation:
         """Return the outputs, differentiable to any order, forwards and backwards."""
         if torch.compiler.is_compiling():
             return self._graph_op(*arguments)
-        flat = self.flat(arguments)
-        if (
-            _transforms_active()
-            or forward_ad._current_level >= 0
-            or (torch.is_grad_enabled() and _any_requires_grad(flat))
-        ):
-            return self._function.apply(*flat)
+        flat = (*arguments[:-1], *arguments[-1]) if self.has_list else arguments
+        if _transforms_active() or forward_ad._current_level >= 0:
+            return self._rules.apply(*flat)
+        if torch.is_grad_enabled() and _any_requires_grad(flat):
+            return self._plain_rules.apply(*flat)
         return self.run(flat)
 
     def run(self, flat: Sequence[Any]) -> Any:
         """Return the outputs for inputs that nothing differentiates or batches."""
-        arguments = self.structured(flat)
         first = flat[self.constants]
+        arguments = self.structured(flat)
         # The dispatcher costs more than a small kernel, and only a mode would see the call.
-        plain = type(first) in _PLAIN and first.is_cpu
-        if plain and not _dispatch_modes() and not _key_included(_BATCHED_GRADIENTS):
+        if (
+            type(first) in _PLAIN
+            and first.is_cpu
+            and not _dispatch_modes()
+            and not _key_included(_BATCHED_GRADIENTS)
+        ):
             return self._on_cpu(*arguments)
         return self._kernel_op(*arguments)
 
@@ -147,7 +149,7 @@ class Operation:
             )
         flat = self.flat(arguments)
         if torch.is_grad_enabled() and _any_requires_grad(flat):
-            outputs = self._function.apply(*flat)
+            outputs = self._rules.apply(*flat)
             return list(outputs) if self.returns_list else outputs
         return self._kernel_op(*arguments)
 
@@ -164,10 +166,11 @@ def autocast_together(*tensors: Tensor | None) -> list[Any]:
 
     On the CPU that is float32 at least, on a GPU autocast's own dtype; unchanged outside autocast.
     """
-    present = [t for t in tensors if t is not None]
-    kind = present[0].device.type
+    first = next(t for t in tensors if t is not None)
+    kind = first.device.type
     if kind == "meta" or not torch.is_autocast_enabled(kind):
         return list(tensors)
+    present = [t for t in tensors if t is not None]
     dtype = torch.float32
     for tensor in present:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -177,39 +180,43 @@ def autocast_together(*tensors: Tensor | None) -> list[Any]:
 
 
 def _any_requires_grad(flat: Sequence[Any]) -> bool:
-    return any(isinstance(t, Tensor) and t.requires_grad for t in flat)
+    for t in flat:  # noqa: SIM110 - a generator would cost a microsecond
+        if isinstance(t, Tensor) and t.requires_grad:
+            return True
+    return False
 
 
-def _function(
+def _functions(
     operation: Operation,
     vjp: Callable[..., Sequence[Tensor | None]],
     jvp_rule: Callable[..., Any],
     batch: Callable[..., tuple[Any, Any]],
     saves_outputs: bool,
-) -> Any:
-    """Return the autograd Function that holds an operation's derivative and batching rules."""
+) -> tuple[Any, Any]:
+    """Return two autograd Functions: one of every rule, one that plain autograd runs faster."""
     constants = operation.constants
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> tuple[Any, ...]:
+        tensors = inputs[constants:] if constants else inputs
+        ctx.constants = inputs[:constants]
+        ctx.inputs = len(tensors)
+        ctx.backend = chosen_backend()
+        if saves_outputs:
+            tensors = (*tensors, *((output,) if operation.single else output))
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        return tensors
 
     def saved(ctx: Any) -> Saved:
         tensors = ctx.saved_tensors
         return Saved((*ctx.constants, *tensors[: ctx.inputs]), tensors[ctx.inputs :])
 
-    class Rules(torch.autograd.Function):
+    class Plain(torch.autograd.Function):
         @staticmethod
-        def forward(*flat: Any) -> Any:
-            outputs = operation.run(flat)
-            return outputs if operation.single else tuple(outputs)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            outputs = (output,) if operation.single else tuple(output)
-            tensors = (*inputs[constants:], *(outputs if saves_outputs else ()))
-            ctx.constants = inputs[:constants]
-            ctx.inputs = len(inputs) - constants
-            ctx.backend = chosen_backend()
-            ctx.save_for_backward(*tensors)
-            ctx.save_for_forward(*tensors)
-            ctx.set_materialize_grads(False)
+        def forward(ctx: Any, *flat: Any) -> Any:
+            output = operation.run(flat)
+            keep(ctx, flat, output)
+            return output if operation.single else tuple(output)
 
         @staticmethod
         def backward(ctx: Any, *gradients: Tensor | None) -> Any:
@@ -220,6 +227,18 @@ def _function(
             with using_backend(ctx.backend):
                 return tuple(vjp(saved(ctx), ctx.needs_input_grad, gradients))
 
+    class Rules(torch.autograd.Function):
+        backward = Plain.backward
+
+        @staticmethod
+        def forward(*flat: Any) -> Any:
+            output = operation.run(flat)
+            return output if operation.single else tuple(output)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.save_for_forward(*keep(ctx, inputs, output))
+
         @staticmethod
         def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
             return jvp_rule(saved(ctx), tangents)
@@ -228,5 +247,6 @@ def _function(
         def vmap(info: Any, in_dims: tuple[int | None, ...], *flat: Any) -> Any:
             return batch(info.batch_size, in_dims, *flat)
 
-    Rules.__name__ = Rules.__qualname__ = operation.name
-    return Rules
+    for function in (Plain, Rules):
+        function.__name__ = function.__qualname__ = operation.name
+    return Rules, Plain

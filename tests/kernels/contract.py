@@ -84,15 +84,17 @@ class OperationContract:
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data(), seed=st.integers(0, 99))
     def test_any_shape_agrees_with_the_reference(self, data, seed):
-        self.check_against_reference(data.draw(self.drawn), torch.float64, "numba", seed)
+        # Sums of one element may cancel: what a formula gets wrong is far larger than this.
+        case = data.draw(self.drawn)
+        self.check_against_reference(case, torch.float64, "numba", seed, steps=1000)
 
-    def check_against_reference(self, case, dtype, backend, seed=0):
+    def check_against_reference(self, case, dtype, backend, seed=0, steps=1):
         inputs, constants = case.inputs(dtype, seed=seed), case.constants(seed=seed)
         expected = value_and_gradients(case.reference, case.inputs(seed=seed), constants)
         with using_backend(backend):
             actual = value_and_gradients(case.function, inputs, constants)
         assert all(t.dtype == dtype for t in actual)
-        assert_all_agree(actual, expected)
+        assert_all_agree(actual, expected, steps)
 
     def test_each_gradient_alone_equals_the_one_among_all(self, case):
         inputs, constants = case.inputs(), case.constants()

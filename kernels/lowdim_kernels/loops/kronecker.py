@@ -18,18 +18,20 @@ from lowdim_kernels.loops.vectors import BYTES, item_size
 
 ADDRESS, OUT, IN, REPLICA, ROW, COLUMN = range(6)
 GROUP_BYTES = 64 * 1024
+TURNED_BYTES = 16 * 1024
 
 multiply, transpose = MULTIPLY.call, TRANSPOSE.call
 
 
 @kernel
-def kron_product(tools, x, y, x_step, replicas, rows, table, tag, space, space_bytes):
+def kron_product(tools, x, y, factors, layout, x_step, replicas, rows, tag, space, space_bytes):
     """Write y = x (A1 ⊗ ... ⊗ Am)^T for contiguous rows at the addresses x and y.
 
-    `tools` are the addresses of MULTIPLY and TRANSPOSE. `table` has a row for each factor: address,
-    out, in, and strides by replica, row and column, in elements. `x_step` is the stride of x by
-    replica, 0 where replicas share it. Returns 0, or the bytes that `space` must have.
+    `tools` are the addresses of MULTIPLY and TRANSPOSE, `factors` those of the factors, of which
+    `layout` has a row each: out, in, and strides by replica, row and column, in elements. `x_step`
+    is the stride of x by replica, 0 where they share it. Returns 0, or the bytes `space` needs.
     """
+    table = _table(factors, layout)
     size, last = item_size(tag), table.shape[0] - 1
     lefts, chunks = _extents(table)
     out, padded = table[last, OUT], _whole(table[last, OUT], tag)
@@ -58,11 +60,14 @@ def kron_product(tools, x, y, x_step, replicas, rows, table, tag, space, space_b
 
 
 @kernel
-def kron_gradients(tools, g, x, dx, da, x_step, replicas, rows, table, tag, space, space_bytes):
+def kron_gradients(
+    tools, g, x, dx, da, factors, layout, x_step, replicas, rows, tag, space, space_bytes
+):
     """Write the gradients of every factor, to the addresses `da`, and of x unless `dx` is 0.
 
     The rest as in `kron_product`.
     """
+    table = _table(factors, layout)
     size, last = item_size(tag), table.shape[0] - 1
     lefts, chunks = _extents(table)
     inner, out = table[last, IN], table[last, OUT]
@@ -101,14 +106,21 @@ def kron_gradients(tools, g, x, dx, da, x_step, replicas, rows, table, tag, spac
                 back, chunk = backs[k + 1], padded
             count = height * lefts[last]
             to = da[last] + r * out * inner * size
-            multiply(at, tag, (back, 1, chunk, x_now, inner, to, inner, out, inner, count, True))
+            sides = ((back, 1, chunk, 0), (x_now, inner, 1, 0), (to, inner, 1, 0))
+            multiply(at, tag, (*sides, out, inner, count, True, 1))
             if dx:
                 to = dx + (r * rows + start) * x_width * size
-                multiply(
-                    at, tag,
-                    (back, chunk, 1, plain, inner_padded, to, inner, count, inner, out, False),
-                )  # fmt: skip
+                sides = ((back, chunk, 1, 0), (plain, inner_padded, 1, 0), (to, inner, 1, 0))
+                multiply(at, tag, (*sides, count, inner, out, False, 1))
     return 0
+
+
+@kernel
+def _table(factors, layout):
+    table = np.empty((layout.shape[0], 6), np.int64)
+    table[:, ADDRESS] = factors
+    table[:, OUT:] = layout
+    return table
 
 
 @kernel
@@ -166,11 +178,12 @@ def _stages(lefts, chunks, table, padded, group, start, size):
 
 @kernel
 def _turned(table, chunks, out, tag):
-    """Return the elements that the largest transposed piece of a stage takes."""
-    largest = 0
+    """Return the elements for transposed pieces of a stage."""
+    largest, size = 0, item_size(tag)
     for k in range(table.shape[0] - 1):
-        rows = chunks[k] * out + BYTES // item_size(tag)
-        largest = max(largest, rows * _whole(table[k, IN], tag))
+        width = _whole(table[k, IN], tag)
+        piece = chunks[k] * out * width
+        largest = max(largest, max(piece, TURNED_BYTES // size) + BYTES // size * width)
     return largest
 
 
@@ -195,9 +208,8 @@ def _pack(tag, table, replica, address, padded, transposed):
 @kernel
 def _numbers(at, tag, source, inner, packed, padded, target, target_row, rows, columns):
     """Write rows of numbers times the packed last factor."""
-    multiply(
-        at, tag, (source, inner, 1, packed, padded, target, target_row, rows, columns, inner, False)
-    )
+    sides = ((source, inner, 1, 0), (packed, padded, 1, 0), (target, target_row, 1, 0))
+    multiply(at, tag, (*sides, rows, columns, inner, False, 1))
 
 
 @kernel
@@ -233,15 +245,10 @@ def _apply(
     pieces, columns = chunks, out
     if source_chunk == target_chunk:
         pieces, columns = 1, source_row
-    for left in range(lefts):
-        b = source + left * depth * source_row * size
-        c = target + left * rows * target_row * size
-        for j in range(pieces):
-            multiply(
-                at, tag,
-                (a, row, column, b + j * source_chunk * size, source_row,
-                 c + j * target_chunk * size, target_row, rows, columns, depth, False),
-            )  # fmt: skip
+    for j in range(pieces):
+        b = (source + j * source_chunk * size, source_row, 1, depth * source_row)
+        c = (target + j * target_chunk * size, target_row, 1, rows * target_row)
+        multiply(at, tag, ((a, row, column, 0), b, c, rows, columns, depth, False, lefts))
 
 
 @kernel
@@ -256,17 +263,20 @@ def _inner_factor(
     rows, columns = table[k, OUT], table[k, IN]
     width = _whole(columns, tag)
     pieces, depth = (1, chunks * out) if back_chunk == out else (chunks, out)
-    for left in range(lefts):
-        b = stage + left * columns * chunks * padded * size
-        a = back + left * rows * chunks * back_chunk * size
+    # A transposed piece spills over into the next, which must not have been written before.
+    together = 1
+    if chunks == 1:
+        together = max(1, min(lefts, TURNED_BYTES // (out * width * size)))
+    for first in range(0, lefts, together):
+        count = min(together, lefts - first)
+        b = stage + first * columns * chunks * padded * size
+        a = back + first * rows * chunks * back_chunk * size
         for j in range(chunks):
-            to = turned + j * out * width * size
-            transpose(
-                tools[1], tag, (b + j * padded * size, chunks * padded, columns, out, to, width)
-            )
+            source = (b + j * padded * size, chunks * padded, columns * chunks * padded)
+            target = (turned + j * out * width * size, width, chunks * out * width)
+            transpose(tools[1], tag, (source, target, columns, out, count))
         for j in range(pieces):
-            multiply(
-                tools[0], tag,
-                (a + j * back_chunk * size, chunks * back_chunk, 1,
-                 turned + j * out * width * size, width, da, columns, rows, columns, depth, True),
-            )  # fmt: skip
+            left = (a + j * back_chunk * size, chunks * back_chunk, 1, rows * chunks * back_chunk)
+            right = (turned + j * out * width * size, width, 1, chunks * out * width)
+            sides = (left, right, (da, columns, 1, 0))
+            multiply(tools[0], tag, (*sides, rows, columns, depth, True, count))

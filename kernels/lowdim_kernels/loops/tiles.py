@@ -9,25 +9,68 @@ the depth in order, whatever the tile, so results do not depend on the blocking.
 from typing import Any
 
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lowdim_kernels.loops.compilation import Callee, kernel
+from lowdim_kernels.loops.compilation import Callee
 from lowdim_kernels.loops.vectors import BYTES, INDEX, VectorWriter, item_size, transpose_square
 
+GROUP_BYTES = 8192
 
-def _tile(rows: int, vectors: int, *, masked: bool = False) -> Any:
-    """Return the intrinsic for C (+)= A B of one tile; of masked ones, only some lanes exist."""
 
-    def tile(typing_context, tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes):
-        def generate(context, builder, signature, arguments):
+def _tiles(vectors: int, heights: tuple[int, ...], *, masked: bool = False) -> Any:
+    """Return the intrinsic for the columns of some vectors: all rows, by tiles of these heights.
+
+    The same tile of every group of matrices comes before the next tile. Of masked columns only the
+    first `lanes` exist.
+    """
+
+    def columns(typing_context, tag, a, b, c, rows, depth, add, groups, lanes):
+        triple = types.UniTuple(types.intp, 4)
+        signature = types.void(
+            tag, triple, triple, triple, types.intp, types.intp, types.boolean, types.intp,
+            types.intp,
+        )  # fmt: skip
+
+        def generate(context, builder, _, arguments):
+            _, *matrices, rows, depth, add, groups, lanes = arguments
             writer = VectorWriter(builder, context.get_value_type(tag))
-            mask = writer.first_lanes(arguments[-1]) if masked else None
-            _Tile(writer, rows, vectors, mask).emit(*arguments[1:-1])
+            mask = writer.first_lanes(lanes) if masked else None
+            a, b, c = (_Matrix(writer, t) for t in matrices)
+            for height in heights:
+                tile = _Tile(writer, height, vectors, mask)
+                with cgutils.for_range(builder, builder.sdiv(rows, INDEX(height))):
+                    with cgutils.for_range(builder, groups) as group:
+                        sides = [t.group(group.index) for t in (a, b, c)]
+                        tile.emit(sides, depth, add)
+                    a.advance(height)
+                    c.advance(height)
+                rows = builder.srem(rows, INDEX(height))
             return context.get_dummy_value()
 
-        return types.void(tag, *[types.intp] * 8, types.boolean, types.intp), generate
+        return signature, generate
 
-    return intrinsic(tile)
+    return intrinsic(columns)
+
+
+class _Matrix:
+    """The addresses of one of a product's matrices: where its rows begin, in every group."""
+
+    def __init__(self, writer: VectorWriter, packed: Any) -> None:
+        self.builder = builder = writer.builder
+        address, *steps = (builder.extract_value(packed, k) for k in range(4))
+        self.row, self.column, self.step = (builder.mul(t, INDEX(writer.size)) for t in steps)
+        self.place = cgutils.alloca_once_value(builder, address)
+
+    def group(self, index: Any) -> tuple[Any, Any, Any]:
+        """Return the address in one group, and the strides by row and column, in bytes."""
+        offset = self.builder.mul(index, self.step)
+        return self.builder.add(self.builder.load(self.place), offset), self.row, self.column
+
+    def advance(self, rows: int) -> None:
+        """Go some rows on."""
+        further = self.builder.mul(self.row, INDEX(rows))
+        self.builder.store(self.builder.add(self.builder.load(self.place), further), self.place)
 
 
 class _Tile:
@@ -39,12 +82,10 @@ class _Tile:
         self.vectors = vectors
         self.mask = mask
 
-    def emit(self, a, a_row, a_column, b, b_row, c, c_row, depth, add) -> None:
+    def emit(self, sides: list[Any], depth: Any, add: Any) -> None:
         """Write the loop over the depth, then the sums to C."""
         writer, builder = self.writer, self.writer.builder
-        a_row, a_column, b_row, c_row = (
-            builder.mul(t, INDEX(writer.size)) for t in (a_row, a_column, b_row, c_row)
-        )
+        (a, a_row, a_column), (b, b_row, _), (c, c_row, _) = sides
         groups = [a]
         for _ in range(4, self.rows, 4):
             groups.append(builder.add(groups[-1], builder.mul(a_row, INDEX(4))))
@@ -114,168 +155,69 @@ class _Tile:
         return self.writer.masked_load(address, self.mask, v * BYTES)
 
 
-_T6X4, _T4X4, _T3X4, _T2X4, _T1X4 = (_tile(r, 4) for r in (6, 4, 3, 2, 1))
-_T12X2, _T8X2, _T6X2, _T4X2, _T2X2, _T1X2 = (_tile(r, 2) for r in (12, 8, 6, 4, 2, 1))
-_T16, _T12, _T10, _T8, _T5, _T4, _T3, _T2, _T1 = (
-    _tile(r, 1) for r in (16, 12, 10, 8, 5, 4, 3, 2, 1)
-)
-_P16, _P12, _P10, _P8, _P5, _P4, _P3, _P2, _P1 = (
-    _tile(r, 1, masked=True) for r in (16, 12, 10, 8, 5, 4, 3, 2, 1)
-)
+_four = _tiles(4, (6, 4, 3, 2, 1))
+_two = _tiles(2, (12, 8, 6, 4, 2, 1))
+_one = _tiles(1, (16, 10, 8, 5, 3, 2, 1))
+_part = _tiles(1, (16, 10, 8, 5, 3, 2, 1), masked=True)
 
 
-def _multiply(tag, a, a_row, a_column, b, b_row, c, c_row, rows, columns, depth, add):
-    """Write or add the product of A (rows, depth) and B (depth, columns) to C.
+def _multiply(tag, a, b, c, rows, columns, depth, add, groups):
+    """Write or add the products of matrices A (rows, depth) and B (depth, columns) to C.
 
-    a, b, c are addresses; strides are in elements; rows of B and C are contiguous.
-    Nothing outside the matrices is read or written.
+    a, b and c hold an address and strides by row, column and group of matrices, in elements; B and
+    C have columns side by side. Nothing outside the matrices is read or written.
     """
     size = item_size(tag)
     lanes = BYTES // size
-    while columns >= 4 * lanes:
-        _four(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add)
-        b, c, columns = b + 4 * BYTES, c + 4 * BYTES, columns - 4 * lanes
-    if columns >= 2 * lanes:
-        _two(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add)
-        b, c, columns = b + 2 * BYTES, c + 2 * BYTES, columns - 2 * lanes
-    if columns >= lanes:
-        _one(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add)
-        b, c, columns = b + BYTES, c + BYTES, columns - lanes
-    if columns > 0:
-        _part(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add, columns)
+    # Small matrices go through a tile group by group, large ones whole, to find B in cache.
+    together = groups if (rows + depth) * columns * size <= GROUP_BYTES else 1
+    for first in range(0, groups, together):
+        a_now = (a[0] + first * a[3] * size, a[1], a[2], a[3])
+        b_now, c_now = b[0] + first * b[3] * size, c[0] + first * c[3] * size
+        done = 0
+        while done < columns:
+            left = columns - done
+            b_part = (b_now + done * size, b[1], 1, b[3])
+            c_part = (c_now + done * size, c[1], 1, c[3])
+            if left >= 4 * lanes:
+                _four(tag, a_now, b_part, c_part, rows, depth, add, together, 0)
+                done += 4 * lanes
+            elif left >= 2 * lanes:
+                _two(tag, a_now, b_part, c_part, rows, depth, add, together, 0)
+                done += 2 * lanes
+            elif left >= lanes:
+                _one(tag, a_now, b_part, c_part, rows, depth, add, together, 0)
+                done += lanes
+            else:
+                _part(tag, a_now, b_part, c_part, rows, depth, add, together, left)
+                done = columns
 
 
-@kernel
-def _four(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add):
-    size = item_size(tag)
-    while rows > 0:
-        if rows >= 6:
-            done = 6
-            _T6X4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 4:
-            done = 4
-            _T4X4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows == 3:
-            done = 3
-            _T3X4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows == 2:
-            done = 2
-            _T2X4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        else:
-            done = 1
-            _T1X4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        a, c, rows = a + done * a_row * size, c + done * c_row * size, rows - done
+def _transpose(tag, source, target, rows, columns, groups):
+    """Write the transposes of (rows, columns) matrices; a target has whole vectors both ways.
 
-
-@kernel
-def _two(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add):
-    size = item_size(tag)
-    while rows > 0:
-        if rows >= 12:
-            done = 12
-            _T12X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 8:
-            done = 8
-            _T8X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 6:
-            done = 6
-            _T6X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 4:
-            done = 4
-            _T4X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 2:
-            done = 2
-            _T2X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        else:
-            done = 1
-            _T1X2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        a, c, rows = a + done * a_row * size, c + done * c_row * size, rows - done
-
-
-@kernel
-def _one(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add):
-    size = item_size(tag)
-    while rows > 0:
-        if rows >= 16:
-            done = 16
-            _T16(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 12:
-            done = 12
-            _T12(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 10:
-            done = 10
-            _T10(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 8:
-            done = 8
-            _T8(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows >= 5:
-            done = 5
-            _T5(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows == 4:
-            done = 4
-            _T4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows == 3:
-            done = 3
-            _T3(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        elif rows == 2:
-            done = 2
-            _T2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        else:
-            done = 1
-            _T1(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, 0)
-        a, c, rows = a + done * a_row * size, c + done * c_row * size, rows - done
-
-
-@kernel
-def _part(tag, a, a_row, a_column, b, b_row, c, c_row, rows, depth, add, lanes):
-    size = item_size(tag)
-    while rows > 0:
-        if rows >= 16:
-            done = 16
-            _P16(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows >= 12:
-            done = 12
-            _P12(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows >= 10:
-            done = 10
-            _P10(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows >= 8:
-            done = 8
-            _P8(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows >= 5:
-            done = 5
-            _P5(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows == 4:
-            done = 4
-            _P4(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows == 3:
-            done = 3
-            _P3(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        elif rows == 2:
-            done = 2
-            _P2(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        else:
-            done = 1
-            _P1(tag, a, a_row, a_column, b, b_row, c, c_row, depth, add, lanes)
-        a, c, rows = a + done * a_row * size, c + done * c_row * size, rows - done
-
-
-def _transpose(tag, source, source_row, rows, columns, target, target_row):
-    """Write the transpose of a (rows, columns) matrix; target has whole vectors both ways."""
+    source and target hold an address and strides by row and group.
+    """
     size = item_size(tag)
     lanes = BYTES // size
-    for r in range(0, rows, lanes):
-        for c in range(0, columns, lanes):
-            transpose_square(
-                tag,
-                source + (r * source_row + c) * size,
-                source_row,
-                min(lanes, rows - r),
-                min(lanes, columns - c),
-                target + (c * target_row + r) * size,
-                target_row,
-            )
+    for g in range(groups):
+        for r in range(0, rows, lanes):
+            for c in range(0, columns, lanes):
+                transpose_square(
+                    tag,
+                    source[0] + (g * source[2] + r * source[1] + c) * size,
+                    source[1],
+                    min(lanes, rows - r),
+                    min(lanes, columns - c),
+                    target[0] + (g * target[2] + c * target[1] + r) * size,
+                    target[1],
+                )
 
 
-MULTIPLY = Callee(_multiply, *[types.intp] * 10, types.boolean)
-TRANSPOSE = Callee(_transpose, *[types.intp] * 6)
+_MATRIX = types.UniTuple(types.intp, 4)
+_PIECES = types.UniTuple(types.intp, 3)
+MULTIPLY = Callee(
+    _multiply, _MATRIX, _MATRIX, _MATRIX, types.intp, types.intp, types.intp, types.boolean,
+    types.intp,
+)  # fmt: skip
+TRANSPOSE = Callee(_transpose, _PIECES, _PIECES, types.intp, types.intp, types.intp)
