@@ -15,6 +15,7 @@ from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import Quantity, quantity
 from lowdim.drawing.style import ArmStyle, arm_styles
 from lowdim.drawing.tables import Tables
+from lowdim.drawing.ticks import plain_log
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def by_arm(
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (metric, rows) in zip(grid, panels.items(), strict=True):
             draw_strips(axes, tables, rows, metric, kept)
-            axes.set_xscale(_scale(rows, quantity(metric)))
+            if _scale(rows, quantity(metric)) == "log":
+                axes.set_xscale("log")
+                plain_log(axes.xaxis, *axes.get_xlim())
             axes.set_xlabel(quantity(metric).axis)
         return Picture(name, title, *_words(tables, panels), figure)
 

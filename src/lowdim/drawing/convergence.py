@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from lowdim.drawing.labels import Label, label_ends
@@ -16,6 +16,7 @@ from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import Quantity, quantity
 from lowdim.drawing.style import arm_styles
 from lowdim.drawing.tables import Tables
+from lowdim.drawing.ticks import plain_log
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def convergence(
         for axes, (metric, bands) in zip(grid, panels.items(), strict=True):
             _panel(axes, tables, bands, metric, split)
         grid[-1].set_xlabel(by)
-        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         figure.draw_without_rendering()
         for axes, bands in zip(grid, panels.values(), strict=True):
             label_ends(axes, _ends(tables, bands))
@@ -101,7 +102,7 @@ def _panel(axes: Axes, tables: Tables, bands: dict[str, Band], metric: str, spli
     if _starts_far_above(bands):
         axes.set_ylim(top=1.05 * max(curve.high[1:].max() for curve in bands.values()))
     if shown.scale == "log":
-        _few_ticks(axes)
+        plain_log(axes.yaxis, *axes.get_ylim())
     axes.set_ylabel(shown.axis if split == "weights" else f"{split} {shown.axis}")
 
 
@@ -119,16 +120,6 @@ def _starts_far_above(bands: dict[str, Band]) -> bool:
     first = max(curve.mean[0] for curve in bands.values())
     later = [value for curve in bands.values() for value in curve.mean[1:]]
     return bool(later) and 1.1 * max(later) < first < 5 * max(later)
-
-
-def _few_ticks(axes: Axes) -> None:
-    """Label a log axis that spans less than two decades at 1, 2 and 5, in plain numbers."""
-    low, high = axes.get_ylim()
-    if high / low < 100:
-        fine = (1, 2, 5) if high / low > 5 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 4, 5, 6, 8)
-        axes.yaxis.set_major_locator(LogLocator(subs=fine))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _ends(tables: Tables, bands: dict[str, Band]) -> list[Label]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from lowdim.config import ArmConfig
 from lowdim.drawing.arms import Strip, draw_strips, point, strips
@@ -17,6 +16,7 @@ from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.style import QUIET, ArmStyle, arm_styles
 from lowdim.drawing.tables import Tables
+from lowdim.drawing.ticks import plain_log
 
 _COLUMNS = 3
 _BINS = 8
@@ -85,9 +85,9 @@ def _draw_trials(
     first = grid[0, 0]
     first.set_yscale("log")
     first.set_ylim(low * 0.94, high * 1.06)
-    _plain_log(first.yaxis, low, high)
+    plain_log(first.yaxis, *first.get_ylim())
     for place, axes in enumerate(grid.flat[: len(chosen)]):
-        _rate_axis(axes, limits)
+        _rate_axis(axes, limits, at_most=4)
         if place + grid.shape[1] >= len(chosen):
             axes.tick_params(labelbottom=True, labelsize=7.5)
             axes.set_xlabel(quantity(hyper).axis)
@@ -117,19 +117,10 @@ def running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.array(places), np.array([np.median(y[group]) for group in groups])
 
 
-def _rate_axis(axes: Axes, limits: tuple[float, float]) -> None:
+def _rate_axis(axes: Axes, limits: tuple[float, float], at_most: int = 7) -> None:
     axes.set_xscale("log")
     axes.set_xlim(limits[0] / 1.1, limits[1] * 1.1)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _plain_log(axis, low: float, high: float) -> None:
-    fine = (1, 2, 3, 5) if high > 3 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    ticks = [c * 10.0**e for e in range(-9, 10) for c in fine]
-    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
+    plain_log(axes.xaxis, *axes.get_xlim(), at_most)
 
 
 def _words(tables: Tables, chosen: dict[str, Strip], hyper: str) -> tuple[str, str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lowdim.drawing.labels import Label, label_points
 from lowdim.drawing.picture import Draw, Picture, blank
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.style import INK, QUIET, ArmStyle, arm_styles
 from lowdim.drawing.tables import Tables
+from lowdim.drawing.ticks import plain_log
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def by_size(
         axes.set(xlabel=quantity(size).axis, ylabel=quantity(metric).axis, xscale="log")
         axes.set_yscale(quantity(metric).scale)
         axes.margins(x=0.2, y=0.1)
-        _plain_ticks(axes)
+        plain_log(axes.xaxis, *axes.get_xlim())
+        if quantity(metric).scale == "log":
+            plain_log(axes.yaxis, *axes.get_ylim())
         figure.draw_without_rendering()
         styles = arm_styles(tables.study)
         texts = [
@@ -150,12 +152,6 @@ def _steps(best: Sequence[Point]) -> list[list[tuple[float, float]]]:
         lines.append([(one.size, one.mean), (other.size, one.mean)])
         lines.append([(other.size, one.mean), (other.size, other.mean)])
     return lines
-
-
-def _plain_ticks(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _words(

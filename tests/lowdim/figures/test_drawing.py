@@ -13,6 +13,7 @@ from lowdim.drawing.labels import spread
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.rates import running_median
 from lowdim.drawing.size import Point, frontier
+from lowdim.drawing.ticks import plain_ticks
 
 DIGITS = {"rel": 1e-9}
 
@@ -118,3 +119,15 @@ def test_a_metric_relative_to_the_start_is_named_after_its_base():
     found = quantity("err_null_relative_to_start")
     assert found.label == "error off the support, relative to the start"
     assert quantity("something_new").label == "something new"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1.0, 1.8), (1e-3, 0.1), (0.95, 3.2), (250, 6500), (1.31, 1.34), (3e-9, 8e-7), (0.9, 9e3)],
+)
+def test_a_log_axis_has_a_few_plain_ticks_within_its_limits(low, high):
+    ticks = plain_ticks(low, high)
+    assert 2 <= len(ticks) <= 7
+    assert all(low <= tick <= high for tick in ticks)
+    assert all(a < b for a, b in pairwise(ticks))
+    assert len({f"{tick:,.6g}" for tick in ticks}) == len(ticks)
