@@ -69,7 +69,7 @@ def choose_target(element: str, *, triple: str, cpu: str, features: str) -> Targ
     if {"+avx512f", "+avx512vl", "+avx512dq"} <= named:
         vector_bytes, gemm_rows, dot = 64, (8, 8, 8, 6, 5), (5, 4)
     elif {"+avx2", "+fma"} <= named:
-        vector_bytes, gemm_rows, dot = 32, (6, 5, 3), (3, 4)
+        vector_bytes, gemm_rows, dot = 32, (8, 6, 4), (3, 4)
     elif triple.startswith(("aarch64", "arm64")):
         vector_bytes, gemm_rows, dot = 16, (8, 8, 8, 6, 5), (5, 4)
     else:
