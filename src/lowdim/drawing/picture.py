@@ -49,6 +49,9 @@ def drawn(draw: Draw, tables: Tables) -> tuple[Picture, dict[str, bytes]] | None
         picture = draw(tables)
         if picture is None:
             return None
+        picture.figure.draw_without_rendering()
+        # laid out once, so that both files show the same places
+        picture.figure.set_layout_engine("none")
         svg, png = io.BytesIO(), io.BytesIO()
         FigureCanvasSVG(picture.figure).print_svg(svg, metadata=_NO_SVG_METADATA)
         picture.figure.set_dpi(PNG_DPI)
