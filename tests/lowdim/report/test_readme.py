@@ -1,8 +1,8 @@
 """The table in a README is the summary's."""
 
 import pytest
-from by_hand import read_study, write_results
 
+from by_hand import read_study, write_results
 from lowdim.report.readme import replaced, write_readme
 
 PAGE = (
