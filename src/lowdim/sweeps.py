@@ -120,10 +120,10 @@ def _trained(
     def job(start: int, between: OnEpoch) -> None:
         chunk = replicas[start : start + AT_ONCE]
 
-        def on_epoch(epoch: int, running: int) -> None:
-            between(epoch, running)
+        def on_epoch(epoch: int, replicas: int) -> None:
+            between(epoch, replicas)
             with lock:
-                progress.advance(len(chunk))
+                progress.advance(replicas)
 
         found[start] = trainer(program, task, chunk, on_epoch=on_epoch)
 

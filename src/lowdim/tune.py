@@ -45,7 +45,7 @@ def tune_block(
     are not tuned appear in neither file.
     """
     store = ReplicaStore(study_paths(run, study.name).store)
-    shelf = TaskShelf(run, study.seeds)
+    shelf = TaskShelf(run, study)
     work, planned = [], []
     tuned_arms = {name: study.arms[name] for name in arms if study.arms[name].tuning}
     available, unavailable = shelf.available(tuned_arms)
@@ -54,7 +54,7 @@ def tune_block(
         task = shelf.task(arm.data)
         trials = [
             (number, plan_trial(name, arm, run, seed, hyper, task))
-            for seed in range(study.seeds)
+            for seed in range(study.seeds_of(name))
             for number, hyper in enumerate(propose(tuning_of(arm), seed))
         ]
         work.append(Work(trial_program(arm), task, [trial for _, trial in trials]))

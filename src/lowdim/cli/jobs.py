@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,13 @@ class Jobs:
         if block is None:
             return whole.model_dump(mode="json")
         arms = {arm: whole.arms[arm].deciding() for arm in self.blocks[study][block]}
+        seeds = [whole.seeds_of(arm) for arm in arms]
         if stage == "tune":
             for content in arms.values():
                 content["training"].pop("epochs")
         run = self.run
-        return [arms, whole.seeds, run.engine, run.device, run.precision]
+        sought = [str(run.data_root), run.download] if _sought(arms.values()) else []
+        return [arms, seeds, run.engine, run.device, run.precision, *sought]
 
     def everything(self) -> list[Path]:
         """Return every file that the run makes, so that each is made again where it is missing."""
@@ -76,6 +78,11 @@ class Jobs:
             for kind in ("trials", "tuned", "runs", "curves"):
                 files += self.of_blocks(name, kind)
         return files
+
+
+def _sought(arms: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether some arm trains on data that may be absent and appear later."""
+    return any(arm["data"].get("source") == "mnist" for arm in arms)
 
 
 def put_commands_on_path() -> None:

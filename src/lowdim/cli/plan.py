@@ -49,7 +49,9 @@ def plan_lines(run: RunConfig, studies: list[Study]) -> list[str]:
     """Return a line for each study: arms, seeds, replicas, steps, seconds if nothing is kept."""
     lines = []
     for study in studies:
-        total = sum((amount(arm, study.seeds) for arm in study.arms.values()), Amount())
+        total = sum(
+            (amount(arm, study.seeds_of(name)) for name, arm in study.arms.items()), Amount()
+        )
         lines.append(
             f"{study.name} ({study.scale}): {len(study.arms)} arms, {study.seeds} seeds, "
             f"{total.replicas:,} replicas, {total.steps:,} replica-steps, "

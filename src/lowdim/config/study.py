@@ -32,7 +32,8 @@ class Crossing(Strict):
 class ArmConfig(Strict):
     """All that decides the result of one arm but the seed.
 
-    `probes` are functions of the weights, with the epochs between two readings.
+    `probes` are functions of the weights, with the epochs between two readings. `seeds` is the
+    most that the arm runs with where the study has more.
     """
 
     label: str
@@ -43,6 +44,7 @@ class ArmConfig(Strict):
     tuning: TuningConfig | None = None
     probes: dict[ProbeName, Count] = Field(default_factory=dict)
     crossings: list[Crossing] = Field(default_factory=list)
+    seeds: Count | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> ArmConfig:
@@ -57,8 +59,8 @@ class ArmConfig(Strict):
         return self
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides a result, without what only names it."""
-        return self.model_dump(mode="json", exclude={"label"}, exclude_none=True)
+        """Return what decides the result of a seed, without what only names or counts."""
+        return self.model_dump(mode="json", exclude={"label", "seeds"}, exclude_none=True)
 
 
 class Contrast(Strict):
@@ -137,3 +139,7 @@ class Study(Strict):
     hypotheses: list[Hypothesis]
     arms: dict[Identifier, ArmConfig]
     published: dict[Identifier, dict[str, float]]
+
+    def seeds_of(self, arm: str) -> int:
+        """Return how many seeds an arm runs with."""
+        return min(self.seeds, self.arms[arm].seeds or self.seeds)

@@ -108,6 +108,8 @@ class CompressedDataset:
 
         A transform drawn by chance is drawn anew for every seed and gives a set each; any other
         gives one set. Fitted to the training samples alone. Memory: sets * samples * outputs.
+        The task's `facts` are `energy_kept` (sets,) of the test images, and of the first image of
+        each class `images` (1, classes, features) and `kept_images` (sets, classes, features).
         """
         if task.train.sets != 1:
             raise ValueError(f"task must have one set of images, got {task.train.sets}")
@@ -121,7 +123,8 @@ class CompressedDataset:
         )
         held_out = {name: _compress(split, compressors) for name, split in task.held_out.items()}
         name = f"{task.name}_{transform}"
-        compressed = Task(name, task.loss, _compress(task.train, compressors), held_out)
+        train, facts = _compress(task.train, compressors), _facts(task, compressors)
+        compressed = Task(name, task.loss, train, held_out, facts)
         return cls(compressed, compressors, tuple(seeds))
 
     def set_of(self, seed: int) -> int:
@@ -133,5 +136,22 @@ class CompressedDataset:
 
 def _compress(split: Split, compressors: Sequence[Compressor]) -> Split:
     images = split.inputs[0].flatten(1)
-    inputs = torch.stack([compressor.transform(images) for compressor in compressors])
+    inputs = images.new_empty(len(compressors), len(images), len(compressors[0].offset))
+    for own, compressor in zip(inputs, compressors, strict=True):
+        own.copy_(compressor.transform(images))
     return Split(inputs, split.targets.expand(len(compressors), *split.targets.shape[1:]))
+
+
+def _facts(task: Task, compressors: Sequence[Compressor]) -> dict[str, Tensor]:
+    """Return what the compressors keep of the test images, where there are any."""
+    if "test" not in task.held_out:
+        return {}
+    test = task.held_out["test"]
+    images, classes = test.inputs[0].flatten(1), test.targets[0]
+    firsts = [int((classes == c).nonzero()[0]) for c in classes.unique()]
+    shown = images[firsts]
+    return {
+        "energy_kept": torch.tensor([c.energy_kept(images) for c in compressors]),
+        "images": shown[None],
+        "kept_images": torch.stack([c.inverse(c.transform(shown)) for c in compressors]),
+    }

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from lowdim.data.task import Task
+from lowdim.engine.fused import FusedRun, why_not
 from lowdim.engine.job import OnEpoch, Probe, Program, Replica, ReplicaResult, ReplicaView
 from lowdim.engine.seeds import generator, split_rows, stream_seed
 from lowdim.engine.torch_engine import TorchRun
 
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "fused")
 
 __all__ = [
     "ENGINES",
@@ -47,7 +48,17 @@ def train(
         raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
     if not replicas:
         return []
-    results = TorchRun(program, task, replicas, torch.device(device), dtype).run(on_epoch)
+    place = torch.device(device)
+    reason = None if engine == "torch" else why_not(program, task, place)
+    if engine == "fused" and reason:
+        raise ValueError(f"engine fused cannot run this: {reason}")
+    taken = "torch" if engine == "torch" or reason else "fused"
+    run = (
+        TorchRun(program, task, replicas, place, dtype)
+        if taken == "torch"
+        else FusedRun(program, task, replicas, dtype)
+    )
+    results = run.run(on_epoch)
     for result in results:
-        result.engine = "torch"
+        result.engine = taken
     return results

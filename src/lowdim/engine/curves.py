@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+CURVE_COLUMNS = ["arm", "seed", "epoch", "step", "split", "metric", "index", "value"]
+
+
 def curve_frame(curves: Curve, times: Curve, names: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row a reading: the given names, epoch, step, split, metric, index, value.
 

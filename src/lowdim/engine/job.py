@@ -105,4 +105,4 @@ class ReplicaResult:
 
 
 OnEpoch = Callable[[int, int], Any]
-"""Called after every epoch with its number and the count of replicas still running."""
+"""Called with an epoch's number and how many replicas have just finished it."""

@@ -26,7 +26,7 @@ def run_on_threads(jobs: Sequence[Callable[[OnEpoch], None]], threads: int) -> N
     """
     stop = threading.Event()
 
-    def on_epoch(epoch: int, running: int) -> None:
+    def on_epoch(epoch: int, replicas: int) -> None:
         if stop.is_set():
             raise StoppedError
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from lowdim.layers.nearest import relative_error
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Parameter, Tape
 
 
 class StructuredLinear(nn.Module, ABC):
@@ -75,6 +78,14 @@ class StructuredLinear(nn.Module, ABC):
         y = self.multiply(x)
         return y if self.bias is None else y + self.bias
 
+    def record(self, tape: Tape, prefix: str, y: Buffer, x: Buffer) -> None:
+        """Record y = W x + b and its gradients on a tape, parameters named from `prefix` on.
+
+        Raises NotImplementedError where the structure has no such form; the layer then trains in
+        plain PyTorch alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form on the tape")
+
     @property
     def weight(self) -> Tensor:
         """The materialised weight, to be read: changing it does not change the layer."""
@@ -103,6 +114,12 @@ class StructuredLinear(nn.Module, ABC):
             self.get_parameter(name).requires_grad_(linear.weight.requires_grad)
         self.train(linear.training)
         return relative_error(linear.weight.double(), self.materialize().double())
+
+
+def recorded_bias(tape: Tape, prefix: str, layer: nn.Module) -> Parameter | None:
+    """Return a layer's bias as a parameter of a tape, or None where it has none."""
+    bias = dict(layer.named_parameters(recurse=False)).get("bias")
+    return None if bias is None else tape.parameter(f"{prefix}bias", tuple(bias.shape))
 
 
 def like_dense(linear: nn.Linear) -> dict[str, Any]:

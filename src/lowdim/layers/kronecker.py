@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense, recorded_bias
 from lowdim.layers.factor_shapes import check_factor_shapes, fewest_parameter_shapes
 from lowdim.layers.nearest import nearest_kronecker
 from lowdim_kernels import kron_matmul
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Tape
 
 
 class KroneckerLinear(StructuredLinear):
@@ -68,6 +72,15 @@ class KroneckerLinear(StructuredLinear):
 
     def multiply(self, x: Tensor) -> Tensor:
         return kron_matmul(x, tuple(self.factors))
+
+    def record(self, tape: Tape, prefix: str, y: Buffer, x: Buffer) -> None:
+        from lowdim_kernels.tape import products
+
+        factors = [
+            tape.parameter(f"{prefix}factors.{k}", shape)
+            for k, shape in enumerate(self.factor_shapes)
+        ]
+        products.kronecker(tape, y, factors, x, recorded_bias(tape, prefix, self))
 
     def materialize(self) -> Tensor:
         return reduce(torch.kron, self.factors)

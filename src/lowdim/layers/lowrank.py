@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense, recorded_bias
 from lowdim.layers.nearest import nearest_low_rank
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Tape
 
 
 class LowRankLinear(StructuredLinear):
@@ -47,6 +52,13 @@ class LowRankLinear(StructuredLinear):
 
     def multiply(self, x: Tensor) -> Tensor:
         return linear(x @ self.v, self.u)
+
+    def record(self, tape: Tape, prefix: str, y: Buffer, x: Buffer) -> None:
+        from lowdim_kernels.tape import products
+
+        u = tape.parameter(f"{prefix}u", tuple(self.u.shape))
+        v = tape.parameter(f"{prefix}v", tuple(self.v.shape), transposed=True)
+        products.low_rank(tape, y, u, v, x, recorded_bias(tape, prefix, self))
 
     def materialize(self) -> Tensor:
         return self.u @ self.v.mT

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense, recorded_bias
 from lowdim.layers.lowrank import check_rank, draw_low_rank
 from lowdim.layers.nearest import nearest_low_rank, nearest_low_rank_diag
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Tape
 
 
 class LowRankDiagLinear(StructuredLinear):
@@ -86,6 +91,14 @@ class LowRankDiagLinear(StructuredLinear):
             return y
         on_diagonal = x[..., : self.d.shape[-1]] * self.d
         return y + pad(on_diagonal, (0, self.out_features - on_diagonal.shape[-1]))
+
+    def record(self, tape: Tape, prefix: str, y: Buffer, x: Buffer) -> None:
+        from lowdim_kernels.tape import products
+
+        u = tape.parameter(f"{prefix}u", tuple(self.u.shape))
+        v = tape.parameter(f"{prefix}v", tuple(self.v.shape), transposed=True)
+        d = None if self.d is None else tape.parameter(f"{prefix}d", tuple(self.d.shape))
+        products.low_rank(tape, y, u, v, x, recorded_bias(tape, prefix, self), diagonal=d)
 
     def materialize(self) -> Tensor:
         low_rank = self.u @ self.v.mT

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from lowdim.layers.base import StructuredLinear, draw_normal, like_dense
+from lowdim.layers.base import StructuredLinear, draw_normal, like_dense, recorded_bias
 from lowdim.layers.nearest import largest_entries
 from lowdim_kernels import SparsePattern, masked_matmul
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Tape
 
 
 class MaskedLinear(StructuredLinear):
@@ -74,6 +79,15 @@ class MaskedLinear(StructuredLinear):
 
     def multiply(self, x: Tensor) -> Tensor:
         return masked_matmul(x, self.values, self.pattern)
+
+    def record(self, tape: Tape, prefix: str, y: Buffer, x: Buffer) -> None:
+        from lowdim_kernels.tape import products
+
+        values = tape.parameter(f"{prefix}values", (self.stored,))
+        tables = products.pattern_tables(
+            tape, prefix.rstrip("."), self.out_features, self.in_features, self.stored
+        )
+        products.masked(tape, y, values, tables, x, recorded_bias(tape, prefix, self))
 
     def materialize(self) -> Tensor:
         return self.pattern.dense(self.values)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lowdim_kernels.tape import Buffer, Tape
 
 
 class DeepLinear(nn.Module):
@@ -16,6 +21,15 @@ class DeepLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x @ self.U.T) @ self.W.T
+
+    def record_on(self, tape: Tape, x: Buffer) -> Buffer:
+        """Record y = W U x on a tape and return y."""
+        from lowdim_kernels.tape import products
+
+        inner, y = tape.buffer(self.U.shape[0]), tape.buffer(self.W.shape[0])
+        products.linear(tape, inner, tape.parameter("U", tuple(self.U.shape)), x)
+        products.linear(tape, y, tape.parameter("W", tuple(self.W.shape)), inner)
+        return y
 
     def end_to_end(self) -> Tensor:
         """Return A = W U (outputs, inputs)."""

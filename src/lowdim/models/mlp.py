@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from lowdim.layers import build_layer
 
+Stage = tuple[str, nn.Module, str | None]
+"""A layer on a tape: what its parameters' names begin with, the layer, its activation."""
+
 ACTIVATIONS = {
     "relu": torch.relu,
     "tanh": torch.tanh,
@@ -42,6 +45,16 @@ class Mlp(nn.Module):
             self.names, sizes, sizes[1:], layers, strict=False
         ):
             self.add_module(name, build_layer(kind, inner, outer, options=options))
+
+    def tape_stages(self) -> list[Stage]:
+        """Return the layers as a tape records them."""
+        stages: list[Stage] = []
+        for name in self.names:
+            layer = self.get_submodule(name)
+            last = name == self.names[-1]
+            activation = None if last or self.activation == "none" else self.activation
+            stages.append((f"{name}.", layer, activation))
+        return stages
 
     def forward(self, x: Tensor) -> Tensor:
         activate = ACTIVATIONS[self.activation]

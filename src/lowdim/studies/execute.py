@@ -54,10 +54,10 @@ def execute(
     lock = threading.Lock()
 
     def job(chunk: Work, between: OnEpoch) -> None:
-        def on_epoch(epoch: int, running: int) -> None:
-            between(epoch, running)
+        def on_epoch(epoch: int, replicas: int) -> None:
+            between(epoch, replicas)
             with lock:
-                progress.advance(len(chunk.planned))
+                progress.advance(replicas)
 
         results = train(
             chunk.program,

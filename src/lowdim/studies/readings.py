@@ -10,11 +10,14 @@ from torch import nn
 
 from lowdim.config import ArmConfig, Study
 from lowdim.config.study import Crossing
+from lowdim.data import Task
 from lowdim.engine import ReplicaResult
 from lowdim.engine.job import Curve
 from lowdim.models import build_model
 from lowdim.records import ReplicaRecord
 from lowdim.studies.programs import PlannedReplica
+
+_IMAGES = ("images", "kept_images")
 
 
 def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecord:
@@ -35,6 +38,21 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
         curves |= (weights := _materialised(arm, result))
         times |= {pair: np.array([[arm.training.epochs, 0]], np.int32) for pair in weights}
     return ReplicaRecord(planned.key, values, curves, times)
+
+
+def known_values(task: Task, data_set: int) -> dict[str, float]:
+    """Return what is known of a set of a task in one number each, by name."""
+    return {
+        name: float(fact[data_set] if len(fact) > 1 else fact[0])
+        for name, fact in task.facts.items()
+        if fact.dim() == 1
+    }
+
+
+def known_images(task: Task) -> Curve:
+    """Return images of a task's first set and what is kept of them, each (1, images * pixels)."""
+    found = {name: task.facts[name] for name in _IMAGES if name in task.facts}
+    return {("final", name): fact[0].reshape(1, -1).numpy() for name, fact in found.items()}
 
 
 def _losses(result: ReplicaResult) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from lowdim.config import ArmConfig, RunConfig
+from lowdim.config import ArmConfig, RunConfig, Study
 from lowdim.config.data import CompressedData, DataConfig, LinearMapData, Mnist1dData
 from lowdim.data import (
     CompressedDataset,
@@ -31,8 +31,12 @@ def tell_unavailable(missing: Mapping[str, str], progress: Progress) -> None:
 class TaskShelf:
     """Tasks by configuration, each built once and shared by the arms that ask for it."""
 
-    def __init__(self, run: RunConfig, seeds: int) -> None:
-        self.run, self.seeds = run, seeds
+    def __init__(self, run: RunConfig, study: Study) -> None:
+        self.run = run
+        self._seeds: dict[str, int] = {}
+        for name, arm in study.arms.items():
+            key = arm.data.model_dump_json()
+            self._seeds[key] = max(self._seeds.get(key, 1), study.seeds_of(name))
         self._built: dict[str, Task] = {}
         self._images: dict[tuple[str, int | None], Task] = {}
 
@@ -44,7 +48,7 @@ class TaskShelf:
         key = config.model_dump_json()
         if key not in self._built:
             build: Callable[..., Task] = getattr(self, f"_{config.name}")
-            self._built[key] = build(config)
+            self._built[key] = build(config, self._seeds[key])
         return self._built[key]
 
     def available(self, arms: Mapping[str, ArmConfig]) -> tuple[list[str], dict[str, str]]:
@@ -52,34 +56,55 @@ class TaskShelf:
         found, missing = [], {}
         for name, arm in arms.items():
             try:
-                self.task(arm.data)
+                if isinstance(arm.data, CompressedData):
+                    self._source(arm.data.source, arm.data.samples)
                 found.append(name)
             except DataUnavailableError as error:
                 missing[name] = str(error)
         return found, missing
 
-    def _mnist1d(self, config: Mnist1dData) -> Task:
+    def parts(self, arms: Mapping[str, ArmConfig]) -> Iterator[list[str]]:
+        """Yield arms whose tasks are on the shelf, those on the same data together.
+
+        A part ends with the task that brings the memory of all to `run.memory_gib`; before the
+        next one they are dropped.
+        """
+        groups: dict[str, list[str]] = {}
+        for name, arm in arms.items():
+            groups.setdefault(arm.data.model_dump_json(), []).append(name)
+        part: list[str] = []
+        for names in groups.values():
+            self.task(arms[names[0]].data)
+            part += names
+            if sum(map(_bytes, self._built.values())) >= self.run.memory_gib * 2**30:
+                yield part
+                part = []
+                self._built.clear()
+        if part:
+            yield part
+
+    def _mnist1d(self, config: Mnist1dData, seeds: int) -> Task:
         return mnist1d_task(
             config.samples, monitor=config.monitor, fresh=config.fresh, folder=self.run.cache
         )
 
-    def _linear_map(self, config: LinearMapData) -> Task:
+    def _linear_map(self, config: LinearMapData, seeds: int) -> Task:
         made = linear_map_task(
             config.samples,
             config.inputs,
             config.outputs,
             singular_values=config.singular_values,
             monitor=config.monitor,
-            generators=[generator(seed, "data") for seed in range(self.seeds)],
+            generators=[generator(seed, "data") for seed in range(seeds)],
         )
         return second_moments(made) if config.statistics else made
 
-    def _compressed(self, config: CompressedData) -> Task:
+    def _compressed(self, config: CompressedData, seeds: int) -> Task:
         return CompressedDataset.fit(
             self._source(config.source, config.samples),
             config.transform,
             config.outputs,
-            seeds=range(self.seeds),
+            seeds=range(seeds),
             scale_features=config.scale_features,
         ).task
 
@@ -93,3 +118,9 @@ class TaskShelf:
                     root, download=self.run.download, samples=samples
                 )
         return self._images[name, samples]
+
+
+def _bytes(task: Task) -> int:
+    """Return the memory of a task's samples."""
+    splits = (task.train, *task.held_out.values())
+    return sum(t.untyped_storage().nbytes() for s in splits for t in (s.inputs, s.targets))

@@ -16,6 +16,7 @@ TORCH = {
 }
 HYPER = {
     "proximal_sgd": {"learning_rate": 0.03, "nuclear_norm": 0.2},
+    "lrg_adam": {"learning_rate": 0.03, "rank": 2},
     "adam": {"learning_rate": 0.03, "weight_decay": 0.1},
     "sgd": {"learning_rate": 0.03, "weight_decay": 0.1, "momentum": 0.8},
 }
@@ -69,7 +70,8 @@ def test_hyperparameters_of_each_replica_act_on_it_alone(name):
 
     together = run({"p": p}, slice(None), rates)
     for place in range(3):
-        alone = run({"p": p[place]}, place, float(rates[place]))
+        own = slice(place, place + 1)
+        alone = run({"p": p[own]}, own, rates[own])[0]
         error = (together[place] - alone).norm() / alone.norm()
         assert error < TOLERANCE[torch.float64]
 

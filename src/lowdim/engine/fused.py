@@ -1,0 +1,194 @@
+"""Whole training runs on the CPU by one precompiled library: a call is an epoch of a replica.
+
+The network, its backward pass and its update are a tape (`lowdim_kernels.tape`). A replica's
+result is the same to the last bit whatever is trained beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowdim.data.task import Split, Task
+from lowdim.engine.job import OnEpoch, Program, Replica, ReplicaResult, ReplicaView
+from lowdim.engine.network import load_start
+from lowdim.engine.readings import Readings
+from lowdim.engine.seeds import built, generator
+from lowdim.engine.tape_program import EVALUATION_BATCH, Compiled, compiled
+from lowdim.engine.taping import UntapeableError
+from lowdim.optim.schedules import rate_factor
+
+
+def why_not(program: Program, task: Task, device: torch.device) -> str | None:
+    """Return why this engine cannot train a program, or None if it can."""
+    if device.type != "cpu":
+        return f"the fused engine runs on the CPU, not on {device}"
+    if task.loss == "map_mse":
+        return "least squares by second moments has no form on the tape yet"
+    try:
+        compiled(program, task, built(program.build, 0), torch.float32)
+    except UntapeableError as error:
+        return str(error)
+    return None
+
+
+class FusedRun:
+    """Replicas of one program, trained one after the other; `run` returns their results."""
+
+    def __init__(
+        self, program: Program, task: Task, replicas: Sequence[Replica], dtype: torch.dtype
+    ) -> None:
+        self.program, self.task, self.replicas, self.dtype = program, task, replicas, dtype
+        self.tape = compiled(program, task, built(program.build, replicas[0].seed), dtype)
+        self.spaces = self.tape.training.workspace(), self.tape.evaluation.workspace()
+
+    def run(self, on_epoch: OnEpoch | None = None) -> list[ReplicaResult]:
+        """Train every replica to the last epoch or to its divergence."""
+        return [self._replica(replica, on_epoch) for replica in self.replicas]
+
+    def _replica(self, replica: Replica, on_epoch: OnEpoch | None) -> ReplicaResult:
+        began = time.perf_counter()
+        run = _ReplicaRun(self, replica)
+        result = run.train(on_epoch)
+        result.seconds = time.perf_counter() - began
+        return result
+
+
+class _ReplicaRun:
+    """One replica in training: its state, its order of samples, what was read of it."""
+
+    def __init__(self, parent: FusedRun, replica: Replica) -> None:
+        self.program, self.task, self.replica = parent.program, parent.task, replica
+        self.tape: Compiled = parent.tape
+        self.spaces = parent.spaces
+        module = built(self.program.build, replica.seed)
+        self.module = load_start(module, replica.start) if replica.start else module
+        self.state = self.tape.new_state(self.module)
+        self.hyper = {**self.program.rule.defaults, **replica.hyper}
+        self.order = generator(replica.seed, "order")
+        rows = replica.train_rows
+        self.count = self.task.train.samples if rows is None else len(rows)
+        self.size = self.program.batch_size or self.count
+        self.steps = -(-self.count // self.size)
+        self.readings = Readings()
+        self.result = ReplicaResult(device="cpu")
+
+    def train(self, on_epoch: OnEpoch | None) -> ReplicaResult:
+        self._read(0)
+        for epoch in range(1, self.program.epochs + 1):
+            if not self._epoch(epoch):
+                self.result.diverged_epoch = epoch
+                break
+            self._read(epoch)
+            if on_epoch:
+                on_epoch(epoch, 1)
+        self.result.curves, self.result.times = self.readings.arrays()
+        if self.result.diverged_epoch is None:
+            self._finish()
+        return self.result
+
+    def _epoch(self, epoch: int) -> bool:
+        """Run one epoch; return whether every loss was finite."""
+        done = (epoch - 1) * self.steps
+        order, present = self._batches(epoch)
+        rates = self.hyper["learning_rate"] * np.array(
+            [
+                rate_factor(self.program.schedule, done + n, self.program.epochs * self.steps)
+                for n in range(self.steps)
+            ]
+        )
+        outputs = np.zeros((self.steps, 4), self.tape.dtype)
+        samples, targets = self.tape.arrays(self.task.train, self.replica.data_set)
+        finished = self.tape.training.run(
+            self.state,
+            workspace=self.spaces[0],
+            schedule=self.tape.schedule(self.hyper, rates, done, 1 / present),
+            order=order,
+            samples=samples,
+            targets=targets,
+            outputs=outputs,
+        )
+        steps = outputs[: min(finished + 1, self.steps)].astype(np.float64)
+        weights = present[: len(steps)] / present[: len(steps)].sum()
+        last = done + self.steps
+        self.readings.note(epoch, last, ("train", "loss"), float(steps[:, 0] @ weights))
+        if self.program.step_metrics:
+            names = ("step_loss", "gradient_square", "gradient_product")
+            for number, row in enumerate(steps):
+                for name, value in zip(names, row, strict=False):
+                    self.readings.note(epoch, done + number + 1, ("train", name), value)
+        return finished == self.steps
+
+    def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of each step (steps, batch), -1 for none, and how many there are."""
+        rows = self._sample_order(epoch).numpy()
+        padded = np.full(self.steps * self.size, -1, np.int64)
+        padded[: len(rows)] = rows
+        order = padded.reshape(self.steps, self.size)
+        return order, (order >= 0).sum(1).astype(np.float64)
+
+    def _sample_order(self, epoch: int) -> Tensor:
+        if self.replica.orders is not None:
+            return self.replica.orders[epoch - 1]
+        own = self.replica.train_rows
+        if self.program.batch_size is None:
+            order = torch.arange(self.count)
+        else:
+            order = torch.randperm(self.count, generator=self.order)
+        return order if own is None else own[order]
+
+    def _read(self, epoch: int) -> None:
+        step = epoch * self.steps
+        for name in self.program.watch:
+            for metric, value in self._evaluate(self.task.held_out[name]).items():
+                self.readings.note(epoch, step, (name, metric), value)
+        for probe in self.program.probes:
+            if epoch % probe.every and epoch != self.program.epochs:
+                continue
+            for metric, values in probe(self._view()).items():
+                self.readings.note(epoch, step, ("weights", metric), values[0].detach().numpy())
+
+    def _evaluate(self, split: Split, rows: np.ndarray | None = None) -> dict[str, float]:
+        rows = np.arange(split.samples) if rows is None else rows
+        steps = -(-len(rows) // EVALUATION_BATCH)
+        order = np.full(steps * EVALUATION_BATCH, -1, np.int64)
+        order[: len(rows)] = rows
+        outputs = np.zeros((steps, 4), self.tape.dtype)
+        samples, targets = self.tape.arrays(split, self.replica.data_set)
+        self.tape.evaluation.run(
+            self.tape.for_evaluation(self.state),
+            workspace=self.spaces[1],
+            schedule=self.tape.evaluation_schedule(steps),
+            order=order.reshape(steps, EVALUATION_BATCH),
+            samples=samples,
+            targets=targets,
+            outputs=outputs,
+        )
+        total = outputs.astype(np.float64).sum(0)
+        found = {"loss": float(total[0]) / len(rows)}
+        if self.task.loss == "cross_entropy":
+            found["accuracy"] = 100 * float(total[3]) / len(rows)
+        return found
+
+    def _view(self) -> ReplicaView:
+        params = {name: tensor[None] for name, tensor in self._parameters().items()}
+        buffers = {name: tensor[None] for name, tensor in self.module.named_buffers()}
+        return ReplicaView(self.module, params, buffers, torch.tensor([self.replica.data_set]))
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return self.tape.parameters(self.state, [n for n, _ in self.module.named_parameters()])
+
+    def _finish(self) -> None:
+        for name in self.program.final:
+            for metric, value in self._evaluate(self.task.held_out[name]).items():
+                self.result.metrics[name, metric] = value
+        rows = self.replica.score_rows
+        if rows is not None:
+            for metric, value in self._evaluate(self.task.train, rows.numpy()).items():
+                self.result.metrics["validation", metric] = value
+        fixed = {name: tensor.clone() for name, tensor in self.module.named_buffers()}
+        self.result.state = {**self._parameters(), **fixed}
