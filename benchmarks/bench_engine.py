@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from reporting import write_results
 from torch import nn
 
 from lowdim.data.task import Split, Task
 from lowdim.engine import Program, Replica, train
 from lowdim.models import Mlp
 from lowdim.optim import Adam
+from reporting import write_results
 
 STRUCTURES = {
     "dense": [("dense", {})] * 2,

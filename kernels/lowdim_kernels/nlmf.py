@@ -92,7 +92,10 @@ def _checked(activation: str, operands: Sequence[Tensor | None]) -> int | None:
 
 def _with_replicas(t: Tensor | None, axes: int, replicas: int) -> Tensor:
     assert t is not None
-    return t if t.dim() > axes else t.expand(replicas, *t.shape)
+    if t.dim() > axes:
+        return t
+    # Its derivative is a view, where that of `expand` is a sum.
+    return t.unsqueeze(0) if replicas == 1 else t.expand(replicas, *t.shape)
 
 
 # Backends, for tensors that all lead with the replica axis

@@ -1,11 +1,13 @@
-"""Leading singular triplets by subspace iteration with CholeskyQR, cold or warm.
+"""Leading singular triplets of large matrices by subspace iteration with CholeskyQR, cold or warm.
 
 Products with G stay in its dtype; what is narrow (orthonormalisation, the last small
 decomposition) is done in float64, where the Gram matrix of a block is accurate enough for one
-Cholesky factor. Blocks too close to dependent go through Householder reflections, each by itself.
+Cholesky factor. A matrix whose blocks come out too close to dependent is done again by Householder
+reflections, by itself.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,17 +21,55 @@ def iterated_triplets(
     g: Tensor, k: int, oversample: int, iterations: int, start: Tensor | None
 ) -> Triplets:
     """Return U, S and V after G, `iterations` times G G^T, and G^T on some more than k columns."""
-    u = _orthonormal(g @ first_columns(g, width_of(g, k, oversample), start))
-    for _ in range(iterations):
-        u = _orthonormal(g @ _orthonormal(g.mT @ u))
-    b = (g.mT @ u).double()
+    first = first_columns(g, width_of(g, k, oversample), start)
+    u, pivots = _iterated(g, first, iterations, _by_cholesky)
+    b = (g.mT @ u.to(g)).double()
     values, w = torch.linalg.eigh(b.mT @ b)
-    w = w.flip(-1)[..., :k]
-    s = values.flip(-1)[..., :k].clamp_min(0).sqrt()
-    v = (b @ w) / s.unsqueeze(-2)
-    doubtful = ~(s[:, -1] > LEAST_RATIO * s[:, 0])
-    s, v, w = _again(doubtful, lambda i: _decomposed(b[i], k), (s, v, w))
-    return (u.double() @ w).to(g), s.to(g), v.to(g)
+    w = w[..., -k:].flip(-1)
+    s = values[..., -k:].flip(-1).clamp_min(0).sqrt()
+    results = ((u @ w).to(g), s.to(g), (b @ (w / s.unsqueeze(-2))).to(g))
+    sound = pivots.amin(-1) > LEAST_RATIO * pivots.amax(-1)
+    sound &= s[:, -1] > LEAST_RATIO * s[:, 0]
+    if not sound.all():
+        places = (~sound).nonzero().squeeze(1)
+        again = _carefully(g[places], k, first[places], iterations)
+        for target, other in zip(results, again):
+            target[places] = other.to(target)
+    return results
+
+
+def _carefully(g: Tensor, k: int, first: Tensor, iterations: int) -> Triplets:
+    """Return triplets by Householder reflections and LAPACK, of g scaled to entries of one."""
+    top = g.abs().amax((1, 2), keepdim=True)
+    scale = torch.where(top > 0, top, 1.0)
+    g = g / scale
+    u, _ = _iterated(g, first, iterations, _by_householder)
+    v, s, wh = torch.linalg.svd(g.mT.double() @ u, full_matrices=False)
+    return u @ wh.mT[..., :k], s[..., :k] * scale.squeeze(-1), v[..., :k]
+
+
+def _iterated(
+    g: Tensor, columns: Tensor, iterations: int, orthonormal: Callable[..., tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Return an orthonormal block in float64, and the pivots that it was divided by."""
+    u, pivots = orthonormal(g @ columns)
+    for _ in range(iterations):
+        v, _ = orthonormal(g.mT @ u.to(g))
+        u, pivots = orthonormal(g @ v.to(g))
+    return u, pivots
+
+
+def _by_cholesky(y: Tensor) -> tuple[Tensor, Tensor]:
+    wide = y.double()
+    lower, _ = torch.linalg.cholesky_ex(wide.mT @ wide)
+    identity = torch.eye(y.shape[-1], dtype=wide.dtype, device=y.device)
+    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return wide @ inverse.mT, lower.diagonal(dim1=-2, dim2=-1)
+
+
+def _by_householder(y: Tensor) -> tuple[Tensor, Tensor]:
+    q, r = torch.linalg.qr(y.double())
+    return q, r.diagonal(dim1=-2, dim2=-1)
 
 
 def width_of(g: Tensor, k: int, oversample: int) -> int:
@@ -38,37 +78,13 @@ def width_of(g: Tensor, k: int, oversample: int) -> int:
 
 
 def first_columns(g: Tensor, width: int, start: Tensor | None) -> Tensor:
-    """Return that many columns: the start's first, then fixed random ones."""
+    """Return that many columns: the start's first, then fixed random ones of norm about one."""
     kept = g.new_empty(len(g), g.shape[2], 0) if start is None else start[..., :width].to(g)
-    generator = torch.Generator(device=g.device).manual_seed(0)
-    shape = (g.shape[2], width - kept.shape[-1])
-    others = torch.randn(shape, generator=generator, dtype=g.dtype, device=g.device)
-    others = (others / g.shape[2] ** 0.5).expand(len(g), -1, -1)
-    return torch.cat([kept, others], -1)
+    noise = _noise(g.shape[2], width - kept.shape[-1]).to(g)
+    return torch.cat([kept, noise.expand(len(g), -1, -1)], -1)
 
 
-def _orthonormal(y: Tensor) -> Tensor:
-    wide = y.double()
-    lower, failed = torch.linalg.cholesky_ex(wide.mT @ wide)
-    pivots = lower.diagonal(dim1=-2, dim2=-1)
-    doubtful = (failed > 0) | ~(pivots.amin(-1) > LEAST_RATIO * pivots.amax(-1))
-    identity = torch.eye(y.shape[-1], dtype=wide.dtype, device=y.device)
-    q = wide @ torch.linalg.solve_triangular(lower, identity, upper=False).mT
-    (q,) = _again(doubtful, lambda i: (torch.linalg.qr(wide[i])[0],), (q,))
-    return q.to(y)
-
-
-def _decomposed(b: Tensor, k: int) -> Triplets:
-    v, s, w = torch.linalg.svd(b, full_matrices=False)
-    return s[..., :k], v[..., :k], w.mT[..., :k]
-
-
-def _again(
-    doubtful: Tensor, compute: Callable[[Tensor], tuple[Tensor, ...]], results: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
-    """Return the results with those of doubtful matrices computed another way."""
-    if doubtful.any():
-        places = doubtful.nonzero().squeeze(1)
-        for target, other in zip(results, compute(places)):
-            target[places] = other
-    return results
+@lru_cache(maxsize=8)
+def _noise(size: int, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(size, count, generator=generator) / size**0.5

@@ -107,7 +107,7 @@ def iterated_svd(addresses, batch, m, n, k, width, started, iterations, rounds, 
 
 @kernel
 def _noise(n, count, like):
-    """Return vectors of fixed pseudo-random numbers with norms of about one, the same in all lanes."""
+    """Return fixed pseudo-random vectors with norms of about one, the same in all lanes."""
     w = lanes_of(like)
     noise = aligned(n * count * w, like.dtype)
     for lane in range(w):

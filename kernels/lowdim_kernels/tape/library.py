@@ -96,7 +96,9 @@ def _load(target: Target, folder: Path) -> Library:
     if payload is None:
         payload = compile_object(target)
         write_entry(folder, key, payload)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    # llvmlite's own memory manager keeps the sections together: code reaches its constants by 32
+    # bits, and mapped one by one they can come to lie further apart in a large process.
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
     engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
     engine.finalize_object()
     address = engine.get_function_address(ENTRY)
