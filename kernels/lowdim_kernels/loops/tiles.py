@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lowdim_kernels.loops.compilation import Callee
-from lowdim_kernels.loops.vectors import BYTES, INDEX, VectorWriter, item_size, transpose_square
+from lowdim_kernels.loops.vectors import BYTES, INDEX, VectorWriter, item_size, transpose_to_square
 
 GROUP_BYTES = 8192
 
@@ -203,7 +203,7 @@ def _transpose(tag, source, target, rows, columns, groups):
     for g in range(groups):
         for r in range(0, rows, lanes):
             for c in range(0, columns, lanes):
-                transpose_square(
+                transpose_to_square(
                     tag,
                     source[0] + (g * source[2] + r * source[1] + c) * size,
                     source[1],

@@ -84,6 +84,15 @@ class VectorWriter:
         function = cgutils.get_or_insert_function(self.builder.module, kind, full)
         return self.builder.call(function, arguments)
 
+    def total(self, vector: Any) -> Any:
+        """Return the sum of the lanes, halves first."""
+        count = self.count
+        while count > 1:
+            count //= 2
+            upper = [k + count for k in range(count)] + [0] * (self.count - count)
+            vector = self.builder.fadd(vector, self.shuffle(vector, vector, upper))
+        return self.builder.extract_element(vector, INT32(0))
+
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of vectors."""
         rows = list(rows)
@@ -109,33 +118,43 @@ def _item_size(typing_context, tag):
     return types.intp(tag), generate
 
 
-def _transpose_square(typing_context, tag, source, source_row, rows, columns, target, target_row):
-    """Write the transpose of a block of at most one vector of rows and of columns.
+def _transpose_square(exact: bool) -> Any:
+    """Return the intrinsic that transposes at most one vector of rows by as many columns.
 
-    Reads nothing outside the block; writes a whole square of target, whatever the block's sizes.
+    Rows beyond `rows` count as zeros and nothing beyond `columns` is read. An exact one writes
+    nothing outside the transposed block either, another the whole square.
     """
 
-    def generate(context, builder, signature, arguments):
-        _, source, source_row, rows, columns, target, target_row = arguments
-        writer = VectorWriter(builder, context.get_value_type(tag))
-        mask = writer.first_lanes(columns)
-        source_row = builder.mul(source_row, INDEX(writer.size))
-        target_row = builder.mul(target_row, INDEX(writer.size))
-        last = builder.sub(rows, INDEX(1))
-        lines = []
-        for r in range(writer.count):
-            # Beyond the last row the last is read again; what it gives is never used.
-            row = builder.select(builder.icmp_signed("<", INDEX(r), last), INDEX(r), last)
-            lines.append(
-                writer.masked_load(builder.add(source, builder.mul(row, source_row)), mask)
-            )
-        for line in writer.transposed(lines):
-            writer.store(line, target)
-            target = builder.add(target, target_row)
-        return context.get_dummy_value()
+    def transpose(typing_context, tag, source, source_row, rows, columns, target, target_row):
+        def generate(context, builder, signature, arguments):
+            _, source, source_row, rows, columns, target, target_row = arguments
+            writer = VectorWriter(builder, context.get_value_type(tag))
+            mask = writer.first_lanes(columns)
+            source_row = builder.mul(source_row, INDEX(writer.size))
+            target_row = builder.mul(target_row, INDEX(writer.size))
+            lines = []
+            for r in range(writer.count):
+                within = builder.icmp_signed("<", INDEX(r), rows)
+                place = builder.add(source, builder.mul(INDEX(r), source_row))
+                place = builder.select(within, place, source)
+                line = writer.masked_load(place, mask)
+                lines.append(builder.select(within, line, writer.zeros))
+            own = writer.first_lanes(rows)
+            for c, line in enumerate(writer.transposed(lines)):
+                if exact:
+                    within = builder.icmp_signed("<", INDEX(c), columns)
+                    none = ir.Constant(own.type, [0] * writer.count)
+                    writer.masked_store(line, target, builder.select(within, own, none))
+                else:
+                    writer.store(line, target)
+                target = builder.add(target, target_row)
+            return context.get_dummy_value()
 
-    return types.void(tag, *[types.intp] * 6), generate
+        return types.void(tag, *[types.intp] * 6), generate
+
+    return intrinsic(transpose)
 
 
 item_size: Any = intrinsic(_item_size)
-transpose_square: Any = intrinsic(_transpose_square)
+transpose_to_square: Any = _transpose_square(False)
+transpose_exactly: Any = _transpose_square(True)
