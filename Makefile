@@ -40,7 +40,8 @@ schemas: setup ## write workflow/schemas again after a change to the configurati
 
 bench: setup ## measure kernels and studies against what else there is
 	@$(PYTHON) workflow/environment.py --extra bench
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+	@.venv/bin/python benchmarks/kernels.py $(ARGS)
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
 
 report: setup ## write results/report.html again from the results that are there
 	@.venv/bin/lowdim report $(ARGS)

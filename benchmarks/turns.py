@@ -1,28 +1,49 @@
-"""Runs that are timed in turn on one thread, and the machine's rate that they are held against."""
+"""Runs that are timed in turn, and the rates of the machine that they are held against."""
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
+LEAST_MS = 1.0
+LEAST_ROUNDS = 5
 
-def alternated(runs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
-    """Return milliseconds of CPU time of each run, round by round in turn, after a warm-up."""
+
+def alternated(
+    runs: Mapping[str, Callable[[], Any]],
+    seconds: float,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, list[float]]:
+    """Return milliseconds of each run, round by round in turn, after a warm-up.
+
+    A run of less than a millisecond is repeated to fill one, so that what the others left in the
+    caches does not count. The clock is CPU time of the process unless another is given.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-        run()
+    repeats = {name: _repeats(run, clock) for name, run in runs.items()}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or min(map(len, times.values())) < 5:
+    while time.perf_counter() < end or min(map(len, times.values())) < LEAST_ROUNDS:
         for name, run in runs.items():
-            began = time.process_time()
-            run()
-            times[name].append(1e3 * (time.process_time() - began))
+            began = clock()
+            for _ in range(repeats[name]):
+                run()
+            times[name].append(1e3 * (clock() - began) / repeats[name])
     return times
+
+
+def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
+    run()
+    run()
+    began = clock()
+    run()
+    return max(1, min(1000, round(LEAST_MS / max(1e3 * (clock() - began), 1e-4))))
 
 
 def summary(times: list[float]) -> dict[str, float]:
@@ -31,8 +52,47 @@ def summary(times: list[float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def matrix_rate(size: int = 1024) -> float:
-    """Return the flops a millisecond of a large float32 product on one thread."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    best = min(alternated({"product": lambda: a @ b}, 1.0)["product"])
+def times_slower(times: list[float], ours: list[float]) -> float:
+    """Return the median over rounds of a run's time over ours in the same round."""
+    return statistics.median(theirs / mine for theirs, mine in zip(times, ours))
+
+
+def peak_mib(run: Callable[[], Any]) -> float:
+    """Return by how much a call raises the process's memory at most, NaN where nothing tells.
+
+    Buffers that a library keeps from call to call are there before and do not count.
+    """
+    refs, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not refs.exists():
+        return float("nan")
+    ctypes.CDLL(None).malloc_trim(0)
+    refs.write_text("5")
+    before = _kib(status, "VmRSS")
+    run()
+    return max(0, _kib(status, "VmHWM") - before) / 1024
+
+
+def _kib(status: Path, key: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1])
+
+
+@cache
+def matrix_rate(
+    size: int = 1024,
+    dtype: torch.dtype = torch.float32,
+    clock: Callable[[], float] = time.process_time,
+) -> float:
+    """Return the flops a millisecond of a large product."""
+    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    best = min(alternated({"product": lambda: a @ b}, 1.0, clock)["product"])
     return 2 * size**3 / best
+
+
+@cache
+def copy_rate(moved: int, clock: Callable[[], float] = time.process_time) -> float:
+    """Return the bytes a millisecond, read and written, of a copy that moves this many."""
+    source = torch.zeros(max(1, moved // 8))
+    target = torch.zeros_like(source)
+    best = min(alternated({"copy": lambda: target.copy_(source)}, 0.2, clock)["copy"])
+    return 8 * source.numel() / best
