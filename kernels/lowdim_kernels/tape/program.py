@@ -100,6 +100,13 @@ class Program:
         check_table(table, values)
         self._table_view(states, table)[...] = values
 
+    def copy_table(
+        self, states: np.ndarray, name: str, other: Program, other_states: np.ndarray
+    ) -> None:
+        """Copy a table from states of another program that has it too."""
+        mine = self._table_view(states, self.tables[name])
+        mine[...] = other._table_view(other_states, other.tables[name])
+
     def take(self, states: np.ndarray, other: Program, other_states: np.ndarray) -> None:
         """Copy parameters, tables and kept matrices from states of another program.
 

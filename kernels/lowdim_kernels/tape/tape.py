@@ -124,6 +124,24 @@ class Tape(StructuredRecorder):
             factor=bits_of(1.0 / predictions.features),
         )
 
+    def map_error(self, predictions: Buffer) -> None:
+        """Record the mean squared error of a linear map A over samples of given second moments.
+
+        The samples must be the unit vectors, as many as the batch, so that `predictions` are A.
+        The states hold `map.target` A* (outputs, columns) and `map.moments` S (columns, columns),
+        zero past the batch: the loss is scale / outputs * sum (A - A*) S (A - A*)^T's diagonal,
+        scale the schedule's, and the gradient takes scale = 1 / batch.
+        """
+        self._last(predictions)
+        values, outputs = predictions.values, predictions.features
+        target = self.keep("map.target", outputs, self.columns)
+        moments = self.keep("map.moments", self.columns, self.columns)
+        error = self.matrix(outputs, self.columns)
+        self.combine(error, values, 1.0, target, -1.0)
+        self.gemm(values, error, moments)
+        self.inner_loss(error, values, 1.0 / outputs)
+        self.combine(values, values, 2.0 / (outputs * self.batch), values, 0.0)
+
     def inner_loss(self, left: View, right: View, factor: float) -> None:
         """Record the loss factor * sum of left right, as sufficient statistics give it."""
         vectors = self._equal_vectors(left, right)

@@ -8,6 +8,7 @@ from step to step, and a little noise lets directions return that were lost.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isqrt, prod
 
 from .records_truncation import CHOLESKY, LEADING_ROWS, TRIANGULAR_INVERSE
 from .tape import Tape
@@ -73,13 +74,7 @@ def truncate_flat(
 
     Parameters follow each other in the order in which the tape declared them, row by row.
     """
-    sizes = [
-        parameter.shape[0] * (parameter.shape[1] if len(parameter.shape) > 1 else 1)
-        for parameter in tape.parameters.values()
-    ]
-    side = 1
-    while side * side < sum(sizes):
-        side += 1
+    sizes, side = _sizes(tape), flat_side(tape)
     flat, truncated = tape.matrix(side, side), tape.matrix(side, side)
     places, start = [], 0
     for parameter, size in zip(tape.parameters.values(), sizes, strict=True):
@@ -102,6 +97,15 @@ def truncate_flat(
     for gradient, part in places:
         tape.copy(gradient, replace(part, offset=part.offset - flat.offset + truncated.offset))
     return side
+
+
+def flat_side(tape: Tape) -> int:
+    """Return the side of the least square that holds all parameters."""
+    return isqrt(sum(_sizes(tape)) - 1) + 1
+
+
+def _sizes(tape: Tape) -> list[int]:
+    return [prod(parameter.shape) for parameter in tape.parameters.values()]
 
 
 class _Small:

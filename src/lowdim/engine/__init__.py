@@ -7,8 +7,17 @@ from collections.abc import Sequence
 import torch
 
 from lowdim.data.task import Task
+from lowdim.engine.costs import step_costs
 from lowdim.engine.fused import FusedRun, why_not
-from lowdim.engine.job import OnEpoch, Probe, Program, Replica, ReplicaResult, ReplicaView
+from lowdim.engine.job import (
+    OnEpoch,
+    OnResult,
+    Probe,
+    Program,
+    Replica,
+    ReplicaResult,
+    ReplicaView,
+)
 from lowdim.engine.seeds import generator, split_rows, stream_seed
 from lowdim.engine.torch_engine import TorchRun
 
@@ -17,6 +26,7 @@ ENGINES = ("auto", "torch", "fused")
 __all__ = [
     "ENGINES",
     "OnEpoch",
+    "OnResult",
     "Probe",
     "Program",
     "Replica",
@@ -38,27 +48,34 @@ def train(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     on_epoch: OnEpoch | None = None,
+    on_result: OnResult | None = None,
 ) -> list[ReplicaResult]:
     """Return the results of training every replica, in their order, as one program.
 
     An engine asked for by name runs or raises ValueError; `auto` takes the fastest that can.
-    Every result names the engine that ran.
+    Every result names the engine that ran. `on_result` is told of each as soon as it is whole: by
+    fused one after the other, by torch all at the end.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
     if not replicas:
         return []
     place = torch.device(device)
-    reason = None if engine == "torch" else why_not(program, task, place)
+    reason = None if engine == "torch" else why_not(program, task, replicas, place)
     if engine == "fused" and reason:
         raise ValueError(f"engine fused cannot run this: {reason}")
     taken = "torch" if engine == "torch" or reason else "fused"
-    run = (
-        TorchRun(program, task, replicas, place, dtype)
-        if taken == "torch"
-        else FusedRun(program, task, replicas, dtype)
-    )
-    results = run.run(on_epoch)
-    for result in results:
+
+    def whole(number: int, result: ReplicaResult) -> None:
         result.engine = taken
+        if program.costs and result.diverged_epoch is None:
+            result.costs = step_costs(program, task, replicas[number], place, dtype)
+        if on_result:
+            on_result(number, result)
+
+    if taken == "fused":
+        return FusedRun(program, task, replicas, dtype).run(on_epoch, whole)
+    results = TorchRun(program, task, replicas, place, dtype).run(on_epoch)
+    for number, result in enumerate(results):
+        whole(number, result)
     return results

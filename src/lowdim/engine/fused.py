@@ -8,32 +8,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowdim.data.task import Split, Task
-from lowdim.engine.job import OnEpoch, Program, Replica, ReplicaResult, ReplicaView
+from lowdim.engine.job import OnEpoch, OnResult, Program, Replica, ReplicaResult, ReplicaView
 from lowdim.engine.network import load_start
 from lowdim.engine.readings import Readings
 from lowdim.engine.seeds import built, generator
-from lowdim.engine.tape_program import EVALUATION_BATCH, Compiled, compiled
+from lowdim.engine.tape_program import Compiled, compiled
 from lowdim.engine.taping import UntapeableError
 from lowdim.optim.schedules import rate_factor
 
+Workspaces = tuple[np.ndarray, np.ndarray]
 
-def why_not(program: Program, task: Task, device: torch.device) -> str | None:
-    """Return why this engine cannot train a program, or None if it can."""
+
+def why_not(
+    program: Program, task: Task, replicas: Sequence[Replica], device: torch.device
+) -> str | None:
+    """Return why this engine cannot train replicas of a program, or None if it can."""
     if device.type != "cpu":
         return f"the fused engine runs on the CPU, not on {device}"
-    if task.loss == "map_mse":
-        return "least squares by second moments has no form on the tape yet"
+    module = built(program.build, 0)
     try:
-        compiled(program, task, built(program.build, 0), torch.float32)
+        for replica in {_structure(replica): replica for replica in replicas}.values():
+            compiled(program, task, module, replica, torch.float32)
     except UntapeableError as error:
         return str(error)
     return None
+
+
+def _structure(replica: Replica) -> Any:
+    """Return what of a replica decides the records of its programs."""
+    return replica.hyper.get("rank"), frozenset(replica.hyper)
 
 
 class FusedRun:
@@ -43,12 +53,27 @@ class FusedRun:
         self, program: Program, task: Task, replicas: Sequence[Replica], dtype: torch.dtype
     ) -> None:
         self.program, self.task, self.replicas, self.dtype = program, task, replicas, dtype
-        self.tape = compiled(program, task, built(program.build, replicas[0].seed), dtype)
-        self.spaces = self.tape.training.workspace(), self.tape.evaluation.workspace()
+        self._programs: dict[Any, tuple[Compiled, Workspaces]] = {}
 
-    def run(self, on_epoch: OnEpoch | None = None) -> list[ReplicaResult]:
+    def run(
+        self, on_epoch: OnEpoch | None = None, on_result: OnResult | None = None
+    ) -> list[ReplicaResult]:
         """Train every replica to the last epoch or to its divergence."""
-        return [self._replica(replica, on_epoch) for replica in self.replicas]
+        results = []
+        for number, replica in enumerate(self.replicas):
+            results.append(self._replica(replica, on_epoch))
+            if on_result:
+                on_result(number, results[-1])
+        return results
+
+    def programs(self, replica: Replica, module: nn.Module) -> tuple[Compiled, Workspaces]:
+        """Return the programs of a replica and room for them to run in."""
+        key = _structure(replica)
+        if key not in self._programs:
+            tape = compiled(self.program, self.task, module, replica, self.dtype)
+            spaces = tape.training.workspace(), tape.evaluation.workspace()
+            self._programs[key] = tape, spaces
+        return self._programs[key]
 
     def _replica(self, replica: Replica, on_epoch: OnEpoch | None) -> ReplicaResult:
         began = time.perf_counter()
@@ -63,15 +88,14 @@ class _ReplicaRun:
 
     def __init__(self, parent: FusedRun, replica: Replica) -> None:
         self.program, self.task, self.replica = parent.program, parent.task, replica
-        self.tape: Compiled = parent.tape
-        self.spaces = parent.spaces
         module = built(self.program.build, replica.seed)
         self.module = load_start(module, replica.start) if replica.start else module
-        self.state = self.tape.new_state(self.module)
+        self.tape, self.spaces = parent.programs(replica, self.module)
+        self.state = self.tape.new_state(self.module, replica)
         self.hyper = {**self.program.rule.defaults, **replica.hyper}
         self.order = generator(replica.seed, "order")
         rows = replica.train_rows
-        self.count = self.task.train.samples if rows is None else len(rows)
+        self.count = self.tape.samples(self.task.train) if rows is None else len(rows)
         self.size = self.program.batch_size or self.count
         self.steps = -(-self.count // self.size)
         self.readings = Readings()
@@ -153,17 +177,18 @@ class _ReplicaRun:
                 self.readings.note(epoch, step, ("weights", metric), values[0].detach().numpy())
 
     def _evaluate(self, split: Split, rows: np.ndarray | None = None) -> dict[str, float]:
-        rows = np.arange(split.samples) if rows is None else rows
-        steps = -(-len(rows) // EVALUATION_BATCH)
-        order = np.full(steps * EVALUATION_BATCH, -1, np.int64)
+        rows = np.arange(self.tape.samples(split)) if rows is None else rows
+        size, data_set = self.tape.batch, self.replica.data_set
+        steps = -(-len(rows) // size)
+        order = np.full(steps * size, -1, np.int64)
         order[: len(rows)] = rows
         outputs = np.zeros((steps, 4), self.tape.dtype)
-        samples, targets = self.tape.arrays(split, self.replica.data_set)
+        samples, targets = self.tape.arrays(split, data_set)
         self.tape.evaluation.run(
-            self.tape.for_evaluation(self.state),
+            self.tape.for_evaluation(self.state, split, data_set),
             workspace=self.spaces[1],
             schedule=self.tape.evaluation_schedule(steps),
-            order=order.reshape(steps, EVALUATION_BATCH),
+            order=order.reshape(steps, size),
             samples=samples,
             targets=targets,
             outputs=outputs,
@@ -177,7 +202,8 @@ class _ReplicaRun:
     def _view(self) -> ReplicaView:
         params = {name: tensor[None] for name, tensor in self._parameters().items()}
         buffers = {name: tensor[None] for name, tensor in self.module.named_buffers()}
-        return ReplicaView(self.module, params, buffers, torch.tensor([self.replica.data_set]))
+        data_set = torch.tensor([self.replica.data_set])
+        return ReplicaView(self.module, params, buffers, data_set, self.hyper)
 
     def _parameters(self) -> dict[str, Tensor]:
         return self.tape.parameters(self.state, [n for n, _ in self.module.named_parameters()])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from lowdim.engine.network import stacked_outputs
+from lowdim.engine.network import replica_losses, stacked_outputs
 from lowdim.optim import Rule
+from lowdim.optim.rules import Hyper
 
 Curve = dict[tuple[str, str], np.ndarray]
 
@@ -32,18 +34,29 @@ class Probe(Protocol):
 class ReplicaView:
     """The weights of R replicas between two epochs, for probes.
 
-    `params` and `buffers` have a leading axis R, `data_set` (R,) says which set each one uses.
+    `params` and `buffers` have a leading axis R, `data_set` (R,) says which set each one uses,
+    `hyper` holds the update rule's hyperparameters, numbers or (R,).
     """
 
     module: nn.Module
     params: dict[str, Tensor]
     buffers: dict[str, Tensor]
     data_set: Tensor
+    hyper: Hyper = field(default_factory=dict)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return (R, batch, *outputs) of inputs x (batch, *features) that all replicas share."""
         own = {**self.params, **self.buffers}
         return stacked_outputs(self.module, own, {}, x.expand(len(self.data_set), *x.shape))
+
+    def gradients(self, loss: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return the gradients (R, *shape) of the mean loss of samples that all replicas share."""
+        leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
+        losses = replica_losses(
+            loss, replace(self, params=leaves).outputs(x), y.expand(len(self.data_set), *y.shape)
+        )
+        found = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        return dict(zip(leaves, found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,8 @@ class Program:
     `build` returns a network whose start is drawn from torch's global generator. `watch` names
     the held-out splits that are evaluated after every epoch (and before the first), `final` those
     evaluated once, after the last. `step_metrics` keeps each step's loss, squared gradient norm
-    and its product with the step before.
+    and its product with the step before. `costs` measures a step of each replica by itself, in
+    plain PyTorch.
     """
 
     build: Callable[[], nn.Module]
@@ -65,6 +79,7 @@ class Program:
     watch: tuple[str, ...] = ()
     final: tuple[str, ...] = ()
     step_metrics: bool = False
+    costs: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,8 @@ class ReplicaResult:
 
     `metrics` are scalars read after the last epoch, by (split, metric); `curves` arrays (points,)
     or (points, indices) with their `times` (points, 2) in epochs and steps. `diverged_epoch` is
-    None unless a loss was not finite. `state` holds the final parameters and buffers.
+    None unless a loss was not finite. `state` holds the final parameters and buffers, `costs` what
+    `step_costs` measured where that was asked for.
     """
 
     metrics: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -99,6 +115,7 @@ class ReplicaResult:
     times: Curve = field(default_factory=dict)
     diverged_epoch: int | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     engine: str = ""
     device: str = ""
@@ -106,3 +123,6 @@ class ReplicaResult:
 
 OnEpoch = Callable[[int, int], Any]
 """Called with an epoch's number and how many replicas have just finished it."""
+
+OnResult = Callable[[int, ReplicaResult], Any]
+"""Called with a replica's place among those asked for and its result, as soon as it is finished."""
