@@ -55,7 +55,7 @@ class TorchRun:
         began = time.perf_counter()
         self._read(0)
         for epoch in range(1, self.program.epochs + 1):
-            self._epoch(epoch)
+            self.epoch(epoch)
             if not len(self.network):
                 break
             self._read(epoch)
@@ -74,7 +74,8 @@ class TorchRun:
         module = built(self.program.build, replica.seed)
         return load_start(module, replica.start) if replica.start else module
 
-    def _epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: int) -> None:
+        """Train for one epoch, numbered from 1, without evaluating anything."""
         orders = self._sample_orders(epoch)
         size = self.program.batch_size or orders.shape[1]
         batches = orders.split(size, dim=1)
@@ -181,7 +182,8 @@ class TorchRun:
             if epoch % probe.every and epoch != self.program.epochs:
                 continue
             fixed = {n: t.expand(len(net), *t.shape) for n, t in net.shared.items()}
-            view = ReplicaView(net.module, net.params(), {**net.own, **fixed}, self.data_set)
+            buffers = {**net.own, **fixed}
+            view = ReplicaView(net.module, net.params(), buffers, self.data_set, self.hyper)
             for metric, values in probe(view).items():
                 self._note(epoch, step, ("weights", metric), values.detach().cpu())
 
