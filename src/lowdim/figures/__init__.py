@@ -6,7 +6,6 @@ A study draws the generic pictures unless its module `lowdim.studies.<study>` na
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowdim.config import RunConfig, Study
 from lowdim.drawing.tables import ResultFiles, Tables
-from lowdim.records import provenance, remove, write_bytes, write_json
+from lowdim.records import checksum, provenance, remove, write_bytes, write_json
 
 if TYPE_CHECKING:
     from lowdim.drawing.picture import Draw
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "draw", "pictures_of"]
 
 INDEX = "index.json"
-_ENDINGS = ("svg", "png")
+_ENDINGS = ("svg", "png", "csv")
 
 
 def draw(
@@ -37,6 +36,8 @@ def draw(
     folder: Path,
 ) -> list[dict[str, Any]]:
     """Write every figure of a study as SVG and PNG, and `index.json` with their words.
+
+    A figure that brings numbers of its own has them in a CSV of its name.
 
     Returns the index: name, title, caption, alternative text, and the checksum of each file.
     Figures in the folder that the study no longer draws are deleted.
@@ -59,11 +60,16 @@ def draw(
         }
         for ending, payload in payloads.items():
             write_bytes(folder / f"{picture.name}.{ending}", payload)
-            entry[f"{ending}_sha256"] = hashlib.sha256(payload).hexdigest()
+            entry[f"{ending}_sha256"] = checksum(payload)
         index.append(entry)
-    kept = {f"{entry['name']}.{ending}" for entry in index for ending in _ENDINGS}
+    kept = {
+        f"{entry['name']}.{ending}": entry[key]
+        for entry in index
+        for ending in _ENDINGS
+        if (key := f"{ending}_sha256") in entry
+    }
     remove(p for e in _ENDINGS for p in folder.glob(f"*.{e}") if p.name not in kept)
-    write_json(folder / INDEX, index, provenance("figures", study, scale=run.scale))
+    write_json(folder / INDEX, index, provenance("figures", study, scale=run.scale, files=kept))
     return index
 
 

@@ -2,13 +2,16 @@
 
 from lowdim.records.digests import DECIDES, code_digest, content_key
 from lowdim.records.files import (
+    checksum,
     damaged_files,
     read_json,
     read_table,
     remove,
+    remove_damaged,
     sidecar,
     write_bytes,
     write_json,
+    write_result,
     write_table,
 )
 from lowdim.records.layout import BlockPaths, StudyPaths, blocks, study_paths
@@ -22,6 +25,7 @@ __all__ = [
     "ReplicaStore",
     "StudyPaths",
     "blocks",
+    "checksum",
     "code_digest",
     "content_key",
     "damaged_files",
@@ -29,9 +33,11 @@ __all__ = [
     "read_json",
     "read_table",
     "remove",
+    "remove_damaged",
     "sidecar",
     "study_paths",
     "write_bytes",
     "write_json",
+    "write_result",
     "write_table",
 ]

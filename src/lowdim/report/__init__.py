@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowdim.config import RunConfig, Study
-from lowdim.records import write_bytes
+from lowdim.records import provenance, write_result
 
 __all__ = ["write_report"]
 
@@ -20,4 +20,5 @@ def write_report(run: RunConfig, studies: Sequence[Study], path: Path) -> None:
     from lowdim.report.sections import section
 
     sections = [section(study, run, Path(path)) for study in studies]
-    write_bytes(Path(path), render(sections, run).encode())
+    page = render(sections, run).encode()
+    write_result(Path(path), page, provenance("report", run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,9 @@ from lowdim.engine.pool import AT_ONCE, run_on_threads
 from lowdim.progress import Progress
 from lowdim.records import ReplicaRecord, ReplicaStore
 from lowdim.studies.programs import PlannedReplica
+
+# What a kill costs at most, as a share of the time so far and in seconds; against a file a replica.
+_SHARE_LOST, _MOST_LOST_S = 0.1, 10.0
 
 ToRecord = Callable[[PlannedReplica, ReplicaResult], ReplicaRecord]
 
@@ -37,9 +41,10 @@ def execute(
     progress: Progress,
     label: str,
 ) -> None:
-    """Train every planned replica that the store lacks, and keep each chunk as soon as it is done.
+    """Train every planned replica that the store lacks, and keep each soon after it is done.
 
-    Chunks go to `run.threads` threads, the longest first, each with one thread of its own.
+    Chunks go to `run.threads` threads, the longest first, each with one thread of its own. What
+    is finished is kept as well when an error or Ctrl-C ends it early.
     """
     chunks = [chunk for item in work for chunk in _chunks(item, store)]
     chunks.sort(key=lambda chunk: -len(chunk.planned) * chunk.program.epochs)
@@ -52,6 +57,7 @@ def execute(
     epochs = sum(len(chunk.planned) * chunk.program.epochs for chunk in chunks)
     progress.start(lacking, epochs, label)
     lock = threading.Lock()
+    keeper = _Keeper(store)
 
     def job(chunk: Work, between: OnEpoch) -> None:
         def on_epoch(epoch: int, replicas: int) -> None:
@@ -59,7 +65,17 @@ def execute(
             with lock:
                 progress.advance(replicas)
 
-        results = train(
+        together: list[ReplicaRecord] = []
+
+        def on_result(number: int, result: ReplicaResult) -> None:
+            record = to_record(chunk.planned[number], result)
+            if result.engine == "torch":
+                together.append(record)
+                return
+            with lock:
+                keeper.add([record])
+
+        train(
             chunk.program,
             chunk.task,
             [planned.replica for planned in chunk.planned],
@@ -67,21 +83,43 @@ def execute(
             device=run.device,
             dtype=getattr(torch, run.precision),
             on_epoch=on_epoch,
+            on_result=on_result,
         )
-        pairs = zip(chunk.planned, results, strict=True)
-        records = [to_record(planned, result) for planned, result in pairs]
         with lock:
-            store.add(records)
+            keeper.add(together)
 
-    run_on_threads([partial(job, chunk) for chunk in chunks], run.threads)
-    progress.close()
+    try:
+        run_on_threads([partial(job, chunk) for chunk in chunks], run.threads)
+    finally:
+        progress.close()
+        keeper.close()
+
+
+class _Keeper:
+    """Passes finished replicas to a store, several at a time."""
+
+    def __init__(self, store: ReplicaStore) -> None:
+        self._store = store
+        self._waiting: list[ReplicaRecord] = []
+        self._began = self._wrote = time.monotonic()
+
+    def add(self, records: Sequence[ReplicaRecord]) -> None:
+        self._waiting += records
+        now = time.monotonic()
+        if now - self._wrote >= min(_SHARE_LOST * (now - self._began), _MOST_LOST_S):
+            self.close()
+
+    def close(self) -> None:
+        self._store.add(self._waiting)
+        self._waiting = []
+        self._wrote = time.monotonic()
 
 
 def _chunks(item: Work, store: ReplicaStore) -> Iterator[Work]:
     """Cut an arm's replicas into pieces of at most fifty and leave out what is kept.
 
-    Where the cuts lie depends on the plan alone: a chunk is kept whole or not at all, so a run
-    that was cut short goes on to the very same results.
+    Where the cuts lie depends on the plan alone, and a chunk that trains as one program is kept
+    whole or not at all, so a run that was cut short goes on to the very same results.
     """
     planned = list({planned.key: planned for planned in item.planned}.values())
     for start in range(0, len(planned), AT_ONCE):

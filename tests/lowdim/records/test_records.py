@@ -14,12 +14,14 @@ from lowdim.records import (
     ReplicaRecord,
     ReplicaStore,
     blocks,
+    checksum,
     code_digest,
     content_key,
     damaged_files,
     provenance,
     read_json,
     read_table,
+    remove_damaged,
     sidecar,
     write_json,
     write_table,
@@ -45,6 +47,32 @@ def test_a_truncated_table_is_found_and_named(tmp_path, name):
     assert damaged_files(tmp_path) == [path]
     with pytest.raises(UserError, match=f"{name}: is damaged"):
         read_table(path)
+
+
+def test_a_write_cut_short_between_checksum_and_content_is_found(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    write_json(path, [1], {})
+    real = Path.replace
+
+    def killed_before_the_content(part, target):
+        if target == path:
+            raise KeyboardInterrupt
+        return real(part, target)
+
+    monkeypatch.setattr(Path, "replace", killed_before_the_content)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, [2], {})
+    assert damaged_files(tmp_path) == [path]
+
+
+def test_files_that_were_written_together_are_made_again_together(tmp_path):
+    folder = tmp_path / "figures"
+    write_json(folder / "index.json", [], {"files": {"a.svg": checksum(b"a"), "b.svg": "gone"}})
+    (folder / "a.svg").write_bytes(b"a")
+    write_json(tmp_path / "summary.json", [], {})
+    assert remove_damaged(tmp_path) == [folder / "b.svg"]
+    assert not folder.exists()
+    assert (tmp_path / "summary.json").exists()
 
 
 def test_a_file_with_an_unreadable_sidecar_counts_as_damaged(tmp_path):

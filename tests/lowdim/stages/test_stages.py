@@ -128,6 +128,32 @@ def test_a_run_that_dies_between_chunks_keeps_the_finished_ones(run, monkeypatch
     assert trained == 12 - 4
 
 
+def test_an_interrupt_keeps_every_replica_that_was_finished(run, monkeypatch):
+    one = run.model_copy(update={"threads": 1})
+    study, real, finished = smoke(), execute_module.train, []
+
+    def interrupted_after_the_third(*args, on_result, **settings):
+        def told(number, result):
+            on_result(number, result)
+            finished.append(result)
+            if len(finished) == 3:
+                raise KeyboardInterrupt
+
+        return real(*args, on_result=told, **settings)
+
+    monkeypatch.setattr(execute_module, "train", interrupted_after_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        _stages(study, one)
+    assert {result.engine for result in finished} == {"fused"}
+    monkeypatch.setattr(execute_module, "train", real)
+    trained, resumed = _stages(study, one)
+    assert trained == 12 - 3
+    _, undisturbed = _stages(study, run.model_copy(update={"results": run.results / "other"}))
+    pd.testing.assert_frame_equal(
+        resumed.drop(columns="seconds"), undisturbed.drop(columns="seconds"), check_exact=True
+    )
+
+
 def test_results_do_not_depend_on_what_was_trained_beside(run, tmp_path):
     _, together = _stages(smoke(), run)
     alone = run.model_copy(update={"results": tmp_path / "alone"})
