@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lowdim_kernels.ops import TAG, Operation, Saved, autocast_together
+from lowdim_kernels.masked_cpu import (
+    allocate_gradient,
+    allocate_product,
+    count_replicas,
+    gradient_numba,
+    product_numba,
+)
+from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
     add,
     check_replicas,
@@ -107,24 +113,6 @@ def _pattern(index: Sequence[Tensor]) -> SparsePattern:
     return SparsePattern(index[0].shape[-1] - 1, index[2].shape[-1] - 1, *index)
 
 
-def _count(*operands: Tensor | None) -> int | None:
-    return replica_count([(t, 1) for t in operands])
-
-
-def _allocate_product(
-    transposed: bool, x: Tensor, values: Tensor, bias: Tensor | None, *index: Tensor
-) -> Tensor:
-    count = _count(values, bias, *index)
-    leading = x.shape[:-1] if count is None else (count, *x.shape[1:-1])
-    return x.new_empty((*leading, index[2 if transposed else 0].shape[-1] - 1))
-
-
-def _allocate_gradient(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
-    count = _count(*index)
-    nnz = index[1].shape[-1]
-    return x.new_empty((nnz,) if count is None else (count, nnz))
-
-
 def _product_reference(
     transposed: bool, x: Tensor, values: Tensor, bias: Tensor | None, *index: Tensor
 ) -> Tensor:
@@ -133,7 +121,7 @@ def _product_reference(
 
 
 def _gradient_reference(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
-    pattern, count = _pattern(index), _count(*index)
+    pattern, count = _pattern(index), count_replicas(*index)
     rows = prod(g.shape[:-1]) if count is None else prod(g.shape[1:-1])
     g, x = (
         t.reshape(rows, t.shape[-1])
@@ -144,55 +132,6 @@ def _gradient_reference(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
     places = pattern.rows() * pattern.in_features + pattern.columns
     full = (g.mT @ x).flatten(-2)
     return full.gather(-1, places.expand(*full.shape[:-1], -1))
-
-
-def _product_numba(
-    transposed: bool, x: Tensor, values: Tensor, bias: Tensor | None, *index: Tensor
-) -> Tensor:
-    from lowdim_kernels.loops.masked import masked_product
-
-    y = _allocate_product(transposed, x, values, bias, *index)
-    if y.numel():
-        x = x.contiguous()
-        count = _count(values, bias, *index) or 1
-        rows = y.numel() // (y.shape[-1] * count)
-        # Kept by name: the table holds addresses, and a copy must outlive the call.
-        parts = [_rows_of_numbers(t) for t in (values, bias, *index)]
-        table = np.array([_data(x, rows), _data(y, rows), *(_operand(t) for t in parts)])
-        masked_product(table, transposed, count, rows, TAG[x.dtype])
-    return y
-
-
-def _gradient_numba(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
-    from lowdim_kernels.loops.masked import masked_gradient
-
-    result = _allocate_gradient(g, x, *index)
-    if not result.numel() or not g.numel():
-        return result.zero_()
-    g, x = g.contiguous(), x.contiguous()
-    count = _count(*index)
-    rows = prod(g.shape[:-1] if count is None else g.shape[1:-1])
-    parts = [_rows_of_numbers(t) for t in (None, *index)]
-    table = np.array([_data(x, rows), _data(g, rows), _operand(result), *map(_operand, parts)])
-    masked_gradient(table, count or 1, rows, TAG[x.dtype])
-    return result
-
-
-def _rows_of_numbers(t: Tensor | None) -> Tensor | None:
-    return t if t is None or t.stride(-1) == 1 else t.contiguous()
-
-
-def _data(t: Tensor, rows: int) -> tuple[int, int, int]:
-    """Return address, step from a replica to the next, and width of contiguous data."""
-    width = t.shape[-1]
-    return t.data_ptr(), rows * width if t.numel() > rows * width else 0, width
-
-
-def _operand(t: Tensor | None) -> tuple[int, int, int]:
-    """Return address, step from a replica to the next, and width of values or an index."""
-    if t is None:
-        return 0, 0, 0
-    return t.data_ptr(), t.stride(0) if t.dim() == 2 and t.shape[0] > 1 else 0, t.shape[-1]
 
 
 # Derivatives
@@ -217,8 +156,8 @@ def _product_vjp(saved: Saved, needed: Sequence[bool], gradients: Sequence[Tenso
 
 def _full(values: Tensor, bias: Tensor | None, index: Sequence[Tensor]) -> list[Tensor]:
     """Return the index with the replica axis that values or bias have, if any has it."""
-    count = _count(values, bias, *index)
-    if count is None or _count(*index) == count:
+    count = count_replicas(values, bias, *index)
+    if count is None or count_replicas(*index) == count:
         return list(index)
     return [with_replicas(index[0], 1, count), *index[1:]]
 
@@ -231,7 +170,7 @@ def _product_jvp(saved: Saved, tangents: Sequence[Tensor | None]) -> Tensor | No
     if tv is not None:
         total = add(total, _product(transposed, x, tv, None, *index))
     if tb is not None:
-        y = _allocate_product(transposed, x, values, bias, *index)
+        y = allocate_product(transposed, x, values, bias, *index)
         tb = tb if tb.dim() == 1 else tb.reshape(tb.shape[0], *[1] * (y.dim() - 2), tb.shape[1])
         total = add(total, tb.expand(y.shape))
     return total
@@ -283,8 +222,8 @@ def _gradient_batch(
 _product = Operation(
     "masked_matmul",
     f"(bool transposed, Tensor x, Tensor values, Tensor? bias, {_INDEX}) -> Tensor",
-    allocate=_allocate_product,
-    kernels={"reference": _product_reference, "numba": _product_numba},
+    allocate=allocate_product,
+    kernels={"reference": _product_reference, "numba": product_numba},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -292,8 +231,8 @@ _product = Operation(
 _gradient = Operation(
     "masked_gradient",
     f"(Tensor g, Tensor x, {_INDEX}) -> Tensor",
-    allocate=_allocate_gradient,
-    kernels={"reference": _gradient_reference, "numba": _gradient_numba},
+    allocate=allocate_gradient,
+    kernels={"reference": _gradient_reference, "numba": gradient_numba},
     vjp=_gradient_vjp,
     jvp=_gradient_jvp,
     batch=_gradient_batch,
