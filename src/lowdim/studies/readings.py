@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lowdim.config.study import Crossing
 from lowdim.data import Task
 from lowdim.engine import ReplicaResult
 from lowdim.engine.job import Curve
+from lowdim.engine.seeds import built
 from lowdim.models import build_model
 from lowdim.records import ReplicaRecord
 from lowdim.studies.programs import PlannedReplica
@@ -27,7 +29,8 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
         **{f"{split}_accuracy": v for (split, m), v in result.metrics.items() if m == "accuracy"},
         **_losses(result),
         **_of_probes(result),
-        **_at_crossings(arm, result),
+        **readings_at_crossings(arm, result),
+        **result.costs,
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
         "device": result.device,
@@ -77,16 +80,24 @@ def _of_probes(result: ReplicaResult) -> dict[str, Any]:
     return values
 
 
-def _at_crossings(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
-    """Return what an arm's crossings read; one that is not reached gives nothing."""
+def readings_at_crossings(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
+    """Return what an arm's crossings read, NaN at one that is not reached."""
     values = {}
     for crossing in arm.crossings:
-        level_of = result.curves["weights", crossing.metric]
+        level_of = _read_by_crossings(result, crossing.metric)
         for name in crossing.read:
-            found = crossed(level_of, result.curves["weights", name], crossing)
-            if found is not None:
-                values[f"{name}_at_{crossing.metric}_{crossing.level:g}"] = found
+            found = crossed(level_of, _read_by_crossings(result, name), crossing)
+            name = f"{name}_at_{crossing.metric}_{crossing.level:g}"
+            values[name] = math.nan if found is None else found
     return values
+
+
+def _read_by_crossings(result: ReplicaResult, name: str) -> np.ndarray:
+    """Return the curve of a name that crossings know."""
+    monitor = "monitor", "loss"
+    if name == "epoch":
+        return result.times[monitor][:, 0].astype(np.float64)
+    return result.curves[monitor if name == "loss" else ("weights", name)]
 
 
 def crossed(curve: np.ndarray, other: np.ndarray, crossing: Crossing) -> float | None:
@@ -108,7 +119,8 @@ def crossed(curve: np.ndarray, other: np.ndarray, crossing: Crossing) -> float |
 
 def _materialised(arm: ArmConfig, result: ReplicaResult) -> Curve:
     """Return the final weight matrices by layer and shape, each (1, out * in), row by row."""
-    module = build_model(arm.model)
+    # not by itself: what it draws would be missing in a network that another thread builds
+    module = built(partial(build_model, arm.model), seed=0)
     module.load_state_dict(result.state)
     matrices = {}
     for name, layer in module.named_modules():

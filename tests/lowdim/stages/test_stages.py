@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lowdim.analyse import analyse
 from lowdim.config import Study, UserError, load_run, load_study
 from lowdim.config.training import Range, TuningConfig
+from lowdim.engine import train
 from lowdim.progress import SilentProgress
 from lowdim.records import ReplicaStore, read_json, read_table, study_paths
 from lowdim.studies import execute as execute_module
+from lowdim.studies.programs import final_program, plan_final
+from lowdim.studies.readings import final_record
+from lowdim.studies.tasks import TaskShelf
 from lowdim.train import train_block
 from lowdim.tune import choose, propose, tune_block
 
@@ -152,6 +157,18 @@ def test_an_interrupt_keeps_every_replica_that_was_finished(run, monkeypatch):
     pd.testing.assert_frame_equal(
         resumed.drop(columns="seconds"), undisturbed.drop(columns="seconds"), check_exact=True
     )
+
+
+def test_a_record_is_made_without_a_draw_that_another_threads_network_would_miss(run):
+    study = smoke()
+    arm = study.arms["dense"]
+    task = TaskShelf(run, study).task(arm.data)
+    planned = plan_final("dense", arm, run, 0, {"learning_rate": 0.01}, task)
+    with torch.random.fork_rng(devices=[]):
+        [result] = train(final_program(arm, task), task, [planned.replica])
+        before = torch.random.get_rng_state()
+        assert final_record(study, planned, result).curves
+        assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_results_do_not_depend_on_what_was_trained_beside(run, tmp_path):
