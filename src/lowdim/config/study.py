@@ -12,28 +12,30 @@ from lowdim.config.model import ModelConfig
 from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
 
 ScaleName = Literal["smoke", "standard", "full"]
-ProbeName = Literal["linear_map_errors"]
+ProbeName = Literal["linear_map_errors", "gradient_rank"]
 ErrorName = Literal["rel_err", "err_support", "err_null", "err_mixed"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 
 
 class Crossing(Strict):
-    """Where an error of a linear map first falls to `level`, and which others are read there.
+    """Where an error of a linear map, or the loss on the monitor draw, first falls to `level`, and
+    which other errors, or the epoch, are read there.
 
     Each of `read` gives a metric `<read>_at_<metric>_<level>`, interpolated in the logarithm
     between the readings around the crossing.
     """
 
-    metric: ErrorName
+    metric: ErrorName | Literal["loss"]
     level: Positive
-    read: Annotated[list[ErrorName], Field(min_length=1)]
+    read: Annotated[list[ErrorName | Literal["epoch"]], Field(min_length=1)]
 
 
 class ArmConfig(Strict):
     """All that decides the result of one arm but the seed.
 
-    `probes` are functions of the weights, with the epochs between two readings. `seeds` is the
-    most that the arm runs with where the study has more.
+    `probes` are functions of the weights, with the epochs between two readings. `costs` measures
+    a step of one network in plain PyTorch. `seeds` is the most that the arm runs with where the
+    study has more.
     """
 
     label: str
@@ -44,18 +46,19 @@ class ArmConfig(Strict):
     tuning: TuningConfig | None = None
     probes: dict[ProbeName, Count] = Field(default_factory=dict)
     crossings: list[Crossing] = Field(default_factory=list)
+    costs: bool = False
     seeds: Count | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> ArmConfig:
         tuned = self.tuning.space if self.tuning else {}
-        if self.optimiser.learning_rate is None and "learning_rate" not in tuned:
-            raise ValueError("optimiser.learning_rate must be set where tuning does not choose it")
-        known = set(type(self.optimiser).model_fields) - {"name"}
-        if strange := set(tuned) - known:
-            raise ValueError(f"tuning.space must be among {sorted(known)}, got {sorted(strange)}")
-        if self.crossings and "linear_map_errors" not in self.probes:
-            raise ValueError("crossings need the probe linear_map_errors")
+        self.optimiser.check_whole(tuned)
+        known = self.optimiser.tunable()
+        if strange := set(tuned) - set(known):
+            raise ValueError(f"tuning.space must be among {known}, got {sorted(strange)}")
+        asked = {name for one in self.crossings for name in (one.metric, *one.read)}
+        if asked - {"loss", "epoch"} and "linear_map_errors" not in self.probes:
+            raise ValueError("crossings of errors need the probe linear_map_errors")
         return self
 
     def deciding(self) -> dict[str, Any]:

@@ -2,38 +2,140 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from lowdim.config.base import Count, Fraction, NonNegative, Positive, Strict
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Optimiser(Strict):
-    """`learning_rate` may stay out where tuning chooses it."""
+    """`learning_rate` may stay out where tuning chooses it.
+
+    Keys in `_options` make the update rule; the others are its hyperparameters. Of every tuple in
+    `_needed` one must be set or tuned.
+    """
+
+    _options: ClassVar[tuple[str, ...]] = ()
+    _needed: ClassVar[tuple[tuple[str, ...], ...]] = (("learning_rate",),)
 
     learning_rate: Positive | None = None
 
     def hyper(self) -> dict[str, float]:
         """Return the update rule's hyperparameters that are set here."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        return self.model_dump(exclude={"name", *self._options}, exclude_none=True)
+
+    def options(self) -> dict[str, Any]:
+        """Return what the update rule is made with."""
+        return self.model_dump(include=set(self._options), exclude_none=True)
+
+    def tunable(self) -> list[str]:
+        """Return the hyperparameters that tuning may choose."""
+        return sorted(set(type(self).model_fields) - {"name", *self._options})
+
+    def check_whole(self, tuned: Collection[str]) -> None:
+        """Raise ValueError where something is neither set here nor tuned."""
+        for names in self._needed:
+            if not any(name in tuned or getattr(self, name) is not None for name in names):
+                raise ValueError(
+                    f"optimiser.{' or '.join(names)} must be set where tuning does not choose it"
+                )
 
 
-class AdamOptimiser(_Optimiser):
+class _AdamLike(_Optimiser):
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+
+
+class AdamOptimiser(_AdamLike):
     """Adam; weight_decay is added to the gradient."""
 
     name: Literal["adam"] = "adam"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    epsilon: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
+
+
+class LrgAdamOptimiser(_AdamLike):
+    """Adam on the leading singular directions of the gradient: `rank` of them, or those that hold
+    the share `energy` of its squared norm.
+
+    `mode` flat cuts all gradients as one padded square, matrix each matrix by itself.
+    """
+
+    _options = (
+        *("mode", "project", "method", "oversample", "iterations"),
+        *("warm_start", "error_feedback"),
+    )
+    _needed = (("learning_rate",), ("rank", "energy"))
+
+    name: Literal["lrg_adam"] = "lrg_adam"
+    rank: Count | None = None
+    energy: Annotated[float, Field(gt=0, le=1)] | None = None
+    rank_end: Count | None = None
+    rank_steps: Count | None = None
+    mode: Literal["flat", "matrix"] = "flat"
+    project: Literal["grad", "momentum"] = "grad"
+    method: Literal["auto", "exact", "gram", "iterate"] = "auto"
+    oversample: Annotated[int, Field(ge=0)] | None = None
+    iterations: Annotated[int, Field(ge=0)] | None = None
+    warm_start: bool = False
+    error_feedback: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> LrgAdamOptimiser:
+        if self.warm_start and self.method != "iterate":
+            raise ValueError(f"warm_start serves method 'iterate', got {self.method!r}")
+        if (self.rank_end is None) != (self.rank_steps is None):
+            raise ValueError("rank_end and rank_steps must be given together")
+        return self
+
+
+class MuonOptimiser(_AdamLike):
+    """Muon on matrices, Adam at the same rate on vectors; weight_decay shrinks matrices.
+
+    `adjust` scales the rate by a matrix's shape: `original` by sqrt(max(1, out / in)),
+    `match_rms_adamw` by 0.2 sqrt(max(out, in)), for rates like those of Adam.
+    """
+
+    _options = ("adjust",)
+
+    name: Literal["muon"] = "muon"
+    momentum: Share = 0.95
+    adjust: Literal["original", "match_rms_adamw"] = "original"
+
+
+class GaloreOptimiser(_AdamLike):
+    """Adam on matrices projected to `rank` rows or columns, found anew every `refresh` steps.
+
+    `scale` multiplies the step of a matrix; vectors take Adam's.
+    """
+
+    _options = ("rank", "refresh")
+
+    name: Literal["galore"] = "galore"
+    rank: Count
+    refresh: Count = 200
+    scale: Positive = 0.25
+
+
+class DionOptimiser(_AdamLike):
+    """Orthonormal steps of `rank` from one power iteration on a momentum; vectors take Adam's."""
+
+    _options = ("rank",)
+
+    name: Literal["dion"] = "dion"
+    rank: Count
+    momentum: Share = 0.95
 
 
 class SgdOptimiser(_Optimiser):
     """Stochastic gradient descent; weight_decay is added to the gradient."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    momentum: Share = 0.0
     weight_decay: NonNegative = 0.0
 
 
@@ -45,7 +147,14 @@ class ProximalSgdOptimiser(_Optimiser):
 
 
 OptimiserConfig = Annotated[
-    AdamOptimiser | SgdOptimiser | ProximalSgdOptimiser, Field(discriminator="name")
+    AdamOptimiser
+    | SgdOptimiser
+    | ProximalSgdOptimiser
+    | LrgAdamOptimiser
+    | MuonOptimiser
+    | GaloreOptimiser
+    | DionOptimiser,
+    Field(discriminator="name"),
 ]
 
 

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -62,6 +63,23 @@ def mnist1d_task(
         "fresh": _split(arrays["fresh_x"], arrays["fresh_y"]),
     }
     return Task("mnist1d", "cross_entropy", _split(x[:cut], y[:cut]), held_out)
+
+
+def with_label_noise(task: Task, share: float, *, seed: int = 3_000_042) -> Task:
+    """Return a task where that share of the training samples has one of the other classes.
+
+    Which samples, and which of the other classes, is uniform; held-out splits are left as they are.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be in [0, 1), got {share}")
+    targets = task.train.targets.clone()
+    draw = torch.Generator().manual_seed(seed)
+    count = targets.shape[1]
+    wrong = torch.randperm(count, generator=draw)[: round(share * count)]
+    classes = int(targets.max()) + 1
+    shift = torch.randint(1, classes, (len(targets), len(wrong)), generator=draw)
+    targets[:, wrong] = (targets[:, wrong] + shift) % classes
+    return replace(task, train=Split(task.train.inputs, targets))
 
 
 def _draw(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,6 +50,12 @@ class LrgAdam:
         )
         self.adam = adam or Adam()
 
+    def used(self, grads: Params, hyper: Hyper) -> Params | None:
+        """Return what the step takes in place of gradients; None if that hangs on the state."""
+        if self.project != "grad" or self.projection.error_feedback or "rank_end" in hyper:
+            return None
+        return self.projection.cut(grads, {}, limit_at(hyper, 0))[0]
+
     def init(self, params: Params) -> State:
         return {**self.adam.init(params), **self.projection.init(params)}
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lowdim.probes.gradient_rank import GradientRank
 from lowdim.probes.linear_map import LinearMapErrors, linear_map_errors
 
 if TYPE_CHECKING:
     from lowdim.data.task import Task
+    from lowdim.optim import Rule
 
-PROBES: dict[str, Callable[[Task, int], Any]] = {
-    "linear_map_errors": lambda task, every: LinearMapErrors(task.facts["target_map"], every),
+PROBES: dict[str, Callable[[Task, int, Rule, int | None], Any]] = {
+    "linear_map_errors": lambda task, every, *_: LinearMapErrors(task.facts["target_map"], every),
+    "gradient_rank": lambda task, every, rule, batch: GradientRank(task, rule, batch, every),
 }
 
-__all__ = ["PROBES", "LinearMapErrors", "build_probe", "linear_map_errors"]
+__all__ = ["PROBES", "GradientRank", "LinearMapErrors", "build_probe", "linear_map_errors"]
 
 
-def build_probe(name: str, task: Task, every: int) -> Any:
-    """Return the probe of that name for a task, read every so many epochs."""
+def build_probe(name: str, task: Task, every: int, *, rule: Rule, batch_size: int | None) -> Any:
+    """Return the probe of that name for a task, a rule and its batches, read every so often."""
     if name not in PROBES:
         raise ValueError(f"probe must be one of {sorted(PROBES)}, got {name!r}")
-    return PROBES[name](task, every)
+    return PROBES[name](task, every, rule, batch_size)

@@ -15,7 +15,7 @@ from lowdim.config.training import TuningConfig
 from lowdim.data.task import Task
 from lowdim.engine import Program, Replica, split_rows
 from lowdim.models import build_model
-from lowdim.optim import RULES
+from lowdim.optim import RULES, Rule
 from lowdim.probes import build_probe
 from lowdim.records import code_digest, content_key
 
@@ -32,16 +32,21 @@ class PlannedReplica:
 def final_program(arm: ArmConfig, task: Task) -> Program:
     """Return the program of an arm's final runs: watched on `monitor`, the rest read once."""
     training = arm.training
+    rule, batch = _rule(arm), _batch(training.batch_size)
     return Program(
         build=partial(build_model, arm.model),
-        rule=RULES[arm.optimiser.name](),
+        rule=rule,
         epochs=training.epochs,
-        batch_size=_batch(training.batch_size),
+        batch_size=batch,
         schedule=training.schedule,
-        probes=tuple(build_probe(name, task, every) for name, every in arm.probes.items()),
+        probes=tuple(
+            build_probe(name, task, every, rule=rule, batch_size=batch)
+            for name, every in arm.probes.items()
+        ),
         watch=tuple(name for name in task.held_out if name == "monitor"),
         final=tuple(name for name in task.held_out if name != "monitor"),
         step_metrics=training.step_metrics,
+        costs=arm.costs,
     )
 
 
@@ -50,7 +55,7 @@ def trial_program(arm: ArmConfig) -> Program:
     tuning = tuning_of(arm)
     return Program(
         build=partial(build_model, arm.model),
-        rule=RULES[arm.optimiser.name](),
+        rule=_rule(arm),
         epochs=tuning.epochs,
         batch_size=_batch(tuning.batch_size or arm.training.batch_size),
         schedule=arm.training.schedule,
@@ -81,8 +86,8 @@ def plan_trial(
 
 
 def chosen_hyper(arm: ArmConfig, replica: Replica) -> dict[str, float]:
-    """Return the learning rate and what else tuning chose; the rest stands in the configuration."""
-    chosen = {"learning_rate", *(arm.tuning.space if arm.tuning else ())}
+    """Return learning rate, rank and what else tuning chose; the rest is configuration."""
+    chosen = {"learning_rate", "rank", *(arm.tuning.space if arm.tuning else ())}
     return {name: value for name, value in replica.hyper.items() if name in chosen}
 
 
@@ -132,6 +137,10 @@ def tuning_of(arm: ArmConfig) -> TuningConfig:
     if arm.tuning is None:
         raise AssertionError(f"arm {arm.label} is not tuned")
     return arm.tuning
+
+
+def _rule(arm: ArmConfig) -> Rule:
+    return RULES[arm.optimiser.name](**arm.optimiser.options())
 
 
 def _batch(size: int | str) -> int | None:

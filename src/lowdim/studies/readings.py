@@ -29,7 +29,8 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
         **{f"{split}_accuracy": v for (split, m), v in result.metrics.items() if m == "accuracy"},
         **_losses(result),
         **_of_probes(result),
-        **_at_crossings(arm, result),
+        **readings_at_crossings(arm, result),
+        **result.costs,
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
         "device": result.device,
@@ -79,16 +80,24 @@ def _of_probes(result: ReplicaResult) -> dict[str, Any]:
     return values
 
 
-def _at_crossings(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
-    """Return what an arm's crossings read; one that is not reached gives nothing."""
-    values = {}
+def readings_at_crossings(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
+    """Return what an arm's crossings read, NaN at one that is not reached."""
+    values: dict[str, float] = {}
     for crossing in arm.crossings:
-        level_of = result.curves["weights", crossing.metric]
+        level_of = _read_by_crossings(result, crossing.metric)
         for name in crossing.read:
-            found = crossed(level_of, result.curves["weights", name], crossing)
-            if found is not None:
-                values[f"{name}_at_{crossing.metric}_{crossing.level:g}"] = found
+            found = crossed(level_of, _read_by_crossings(result, name), crossing)
+            metric = f"{name}_at_{crossing.metric}_{crossing.level:g}"
+            values[metric] = math.nan if found is None else found
     return values
+
+
+def _read_by_crossings(result: ReplicaResult, name: str) -> np.ndarray:
+    """Return the curve of a name that crossings know."""
+    monitor = "monitor", "loss"
+    if name == "epoch":
+        return result.times[monitor][:, 0].astype(np.float64)
+    return result.curves[monitor if name == "loss" else ("weights", name)]
 
 
 def crossed(curve: np.ndarray, other: np.ndarray, crossing: Crossing) -> float | None:

@@ -17,6 +17,7 @@ from lowdim.data import (
     mnist_task,
     second_moments,
 )
+from lowdim.data.mnist1d import with_label_noise
 from lowdim.engine import generator
 from lowdim.progress import Progress
 
@@ -84,9 +85,10 @@ class TaskShelf:
             yield part
 
     def _mnist1d(self, config: Mnist1dData, seeds: int) -> Task:
-        return mnist1d_task(
+        task = mnist1d_task(
             config.samples, monitor=config.monitor, fresh=config.fresh, folder=self.run.cache
         )
+        return with_label_noise(task, config.label_noise) if config.label_noise else task
 
     def _linear_map(self, config: LinearMapData, seeds: int) -> Task:
         made = linear_map_task(

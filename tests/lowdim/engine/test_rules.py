@@ -17,6 +17,9 @@ TORCH = {
 HYPER = {
     "proximal_sgd": {"learning_rate": 0.03, "nuclear_norm": 0.2},
     "lrg_adam": {"learning_rate": 0.03, "rank": 2},
+    "muon": {"learning_rate": 0.03, "weight_decay": 0.1},
+    "galore": {"learning_rate": 0.03, "weight_decay": 0.1},
+    "dion": {"learning_rate": 0.03, "weight_decay": 0.1},
     "adam": {"learning_rate": 0.03, "weight_decay": 0.1},
     "sgd": {"learning_rate": 0.03, "weight_decay": 0.1, "momentum": 0.8},
 }

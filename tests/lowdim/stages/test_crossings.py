@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from lowdim.config import load_study
 from lowdim.config.study import ArmConfig, Crossing
-from lowdim.studies.readings import crossed
+from lowdim.engine import ReplicaResult
+from lowdim.studies.readings import crossed, readings_at_crossings
 
 STUDIES = Path(__file__).parents[3] / "config" / "studies"
 EPOCHS = np.arange(40)
@@ -40,8 +41,22 @@ def test_a_curve_that_starts_below_or_meets_a_zero_is_taken_at_the_reading():
     assert crossed(np.array([1.0, 0.4]), np.array([5.0, 0.0]), HALF) == 0.0
 
 
-def test_crossings_without_their_probe_are_refused():
+def test_the_loss_on_the_monitor_draw_gives_the_epoch_of_its_crossing():
+    arm = _arm(crossings=[{"metric": "loss", "level": 1.0, "read": ["epoch"]}])
+    pair = "monitor", "loss"
+    result = ReplicaResult(curves={pair: 4.0 / 2.0**EPOCHS})
+    result.times[pair] = np.stack([EPOCHS, 10 * EPOCHS], 1)
+    found = readings_at_crossings(arm, result)
+    assert found == {"epoch_at_loss_1": pytest.approx(2.0, **DIGITS)}
+    result.curves[pair] = np.full(40, 2.0)
+    assert np.isnan(readings_at_crossings(arm, result)["epoch_at_loss_1"])
+
+
+def _arm(**changes) -> ArmConfig:
     arm = next(iter(load_study("structured_weights", folder=STUDIES).arms.values()))
-    raw = arm.model_dump() | {"crossings": [HALF.model_dump()]}
+    return ArmConfig.model_validate(arm.model_dump() | changes)
+
+
+def test_crossings_without_their_probe_are_refused():
     with pytest.raises(ValidationError, match="need the probe linear_map_errors"):
-        ArmConfig.model_validate(raw)
+        _arm(crossings=[HALF.model_dump()])
