@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from math import prod
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Size, Tensor
 
-from lowdim_kernels.ops import TAG
+from lowdim_kernels.kronecker_geometry import Factor, Kronecker
+from lowdim_kernels.kronecker_program import gradients_program, product_program
+from lowdim_kernels.loops.workspace import space
+from lowdim_kernels.products.program import Program
 from lowdim_kernels.replicas import replica_count
 
 
@@ -33,61 +34,65 @@ def allocate_gradients(
 
 
 def product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
-    """Return the product by the loops."""
+    """Return the product by a compiled program."""
     plan = _plan(x.shape, x.dtype, *_shapes(factors))
     y = x.new_empty(plan.y_shape)
-    if not plan.empty:
+    if plan.kronecker is None:
+        return y.zero_()
+    if not x.is_contiguous():
         x = x.contiguous()
-        addresses = np.array([a.data_ptr() for a in factors])
-        kernels = plan.kernels
-        kernels.run(
-            kernels.product, kernels.tools, x.data_ptr(), y.data_ptr(), addresses, *plan.geometry
-        )
-        return y
-    return y.zero_()
+    program, needed = plan.product()
+    program.run(x.data_ptr(), y.data_ptr(), space(needed), *[a.data_ptr() for a in factors])
+    return y
 
 
 def gradients_numba(
     x_needed: bool, g: Tensor, x: Tensor, factors: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Return the gradients by the loops."""
+    """Return the gradients by a compiled program."""
     plan = _plan(x.shape, x.dtype, *_shapes(factors))
     results = [x.new_empty(shape) for shape in plan.gradient_shapes]
-    dx = x.new_empty((*g.shape[:-1], x.shape[-1])) if x_needed else None
-    if not plan.empty:
-        g, x = g.contiguous(), x.contiguous()
-        kernels = plan.kernels
-        kernels.run(
-            kernels.gradients,
-            kernels.tools,
-            g.data_ptr(),
-            x.data_ptr(),
-            0 if dx is None else dx.data_ptr(),
-            np.array([t.data_ptr() for t in results]),
-            np.array([a.data_ptr() for a in factors]),
-            *plan.geometry,
-        )
-    results = results if dx is None else [dx, *results]
-    return [t.zero_() for t in results] if plan.empty else results
+    if x_needed:
+        results.insert(0, x.new_empty((*g.shape[:-1], x.shape[-1])))
+    if plan.kronecker is None:
+        return [t.zero_() for t in results]
+    if not g.is_contiguous():
+        g = g.contiguous()
+    if not x.is_contiguous():
+        x = x.contiguous()
+    program, needed = plan.gradients(x_needed)
+    program.run(
+        g.data_ptr(),
+        x.data_ptr(),
+        space(needed),
+        *[t.data_ptr() for t in results],
+        *[a.data_ptr() for a in factors],
+    )
+    return results
 
 
-class _Kernels(NamedTuple):
-    """Compiled loops for one element type."""
+class _Plan:
+    """What the shapes and strides of a call decide; `kronecker` is None where all is empty."""
 
-    run: Any
-    product: Any
-    gradients: Any
-    tools: tuple[int, int]
+    def __init__(
+        self,
+        kronecker: Kronecker | None,
+        y_shape: tuple[int, ...],
+        gradient_shapes: list[tuple[int, ...]],
+    ) -> None:
+        self.kronecker = kronecker
+        self.y_shape = y_shape
+        self.gradient_shapes = gradient_shapes
+        self.product = cache(self._product)
+        self.gradients = cache(self._gradients)
 
+    def _product(self) -> tuple[Program, int]:
+        assert self.kronecker is not None
+        return product_program(self.kronecker)
 
-class _Plan(NamedTuple):
-    """What the shapes and strides of a call decide; `geometry` as the kernels take it."""
-
-    kernels: _Kernels
-    y_shape: tuple[int, ...]
-    gradient_shapes: list[tuple[int, ...]]
-    geometry: tuple[Any, ...]
-    empty: bool
+    def _gradients(self, x_needed: bool) -> tuple[Program, int]:
+        assert self.kronecker is not None
+        return gradients_program(self.kronecker, x_needed=x_needed)
 
 
 def _shapes(factors: Sequence[Tensor]) -> tuple[tuple[Size, ...], tuple[tuple[int, ...], ...]]:
@@ -101,30 +106,35 @@ def _plan(
     shapes: tuple[Size, ...],
     strides: tuple[tuple[int, ...], ...],
 ) -> _Plan:
+    element = _element(dtype)
     counts = [shape[0] for shape in shapes if len(shape) == 3]
     replicas = max(counts, default=1) if 0 not in counts else 0
     own = x_shape[1:-1] if counts else x_shape[:-1]
     rows, out = prod(own), prod(shape[-2] for shape in shapes)
     step = rows * x_shape[-1] if counts and x_shape[0] > 1 else 0
     layout = [
-        (*shape[-2:], stride[0] if len(shape) == 3 and shape[0] > 1 else 0, *stride[-2:])
+        Factor(
+            shape[-2],
+            shape[-1],
+            stride[0] if len(shape) == 3 and shape[0] > 1 else 0,
+            stride[-2],
+            stride[-1],
+        )
         for shape, stride in zip(shapes, strides)
     ]
     leading = (replicas,) if counts else ()
+    empty = not replicas * rows * out * x_shape[-1]
     return _Plan(
-        _kernels(dtype),
+        None if empty else Kronecker(element, tuple(layout), step, replicas, rows),
         (*leading, *own, out),
         [(*leading, *shape[-2:]) for shape in shapes],
-        (np.array(layout), step, replicas, rows, TAG[dtype]),
-        not (replicas * rows * out * x_shape[-1]),
     )
 
 
-@cache
-def _kernels(dtype: torch.dtype) -> _Kernels:
-    from lowdim_kernels.loops.kronecker import kron_gradients, kron_product
-    from lowdim_kernels.loops.tiles import MULTIPLY, TRANSPOSE
-    from lowdim_kernels.loops.workspace import run
+def _element(dtype: torch.dtype) -> str:
+    if dtype not in _ELEMENTS:
+        raise TypeError(f"kernels of the CPU take float32 or float64, got {dtype}")
+    return _ELEMENTS[dtype]
 
-    tools = MULTIPLY.address(TAG[dtype]), TRANSPOSE.address(TAG[dtype])
-    return _Kernels(run, kron_product, kron_gradients, tools)
+
+_ELEMENTS = {torch.float32: "float32", torch.float64: "float64"}

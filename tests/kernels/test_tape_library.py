@@ -113,7 +113,7 @@ def test_the_key_follows_tiles_cpu_and_element() -> None:
 
 def test_the_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(library_cache.CACHE_VARIABLE, str(tmp_path))
-    assert library_cache.cache_folder() == tmp_path
+    assert library_cache.cache_folder() == tmp_path / "tape"
     monkeypatch.delenv(library_cache.CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert library_cache.cache_folder().is_relative_to(tmp_path)

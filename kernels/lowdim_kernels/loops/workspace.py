@@ -29,3 +29,10 @@ def run(kernel: Callable[..., int], *arguments: Any) -> None:
     if needed:
         _workspace.grow(needed)
         kernel(*arguments, _workspace.address, _workspace.size)
+
+
+def space(needed: int) -> int:
+    """Return the address of this thread's block, grown to the bytes needed at least."""
+    if needed > _workspace.size:
+        _workspace.grow(needed)
+    return _workspace.address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,36 @@ def load_library_for(target: Target, *, folder: Path | None = None) -> Library:
         return known
 
 
-def compile_object(target: Target) -> bytes:
-    """Return the object file of the library, for any target LLVM knows."""
+def load_object(
+    target: Target, key: str, compiled: Callable[[], bytes], *, folder: Path | None = None
+) -> tuple[Any, bool]:
+    """Return an engine with an object file, and whether the cache had it under this key."""
+    import llvmlite.binding as llvm
+
+    folder = cache_folder() if folder is None else folder
+    machine = _machine(target, jit=True)
+    payload = read_entry(folder, key)
+    found = payload is not None
+    if payload is None:
+        payload = compiled()
+        write_entry(folder, key, payload)
+    # llvmlite's own memory manager keeps the sections together: code reaches its constants by 32
+    # bits, and mapped one by one they can come to lie further apart in a large process.
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
+    engine.finalize_object()
+    return engine, found
+
+
+def compile_object(target: Target, text: Callable[[Target], str] | None = None) -> bytes:
+    """Return the object file of the library, or of other IR, for any target LLVM knows."""
     import llvmlite.binding as llvm
 
     from .library_module import module_text
 
     machine = _machine(target, jit=False)
     # vectors and tiles are explicit: LLVM's module passes take as long as all else, for nothing
-    return machine.emit_object(llvm.parse_assembly(module_text(target)))
+    return machine.emit_object(llvm.parse_assembly((text or module_text)(target)))
 
 
 def _machine(target: Target, *, jit: bool) -> Any:
@@ -85,22 +107,10 @@ def _machine(target: Target, *, jit: bool) -> Any:
 
 
 def _load(target: Target, folder: Path) -> Library:
-    import llvmlite.binding as llvm
-
     from .library_arrays import ENTRY
 
-    machine = _machine(target, jit=True)
     key = cache_key(target)
-    payload = read_entry(folder, key)
-    found = payload is not None
-    if payload is None:
-        payload = compile_object(target)
-        write_entry(folder, key, payload)
-    # llvmlite's own memory manager keeps the sections together: code reaches its constants by 32
-    # bits, and mapped one by one they can come to lie further apart in a large process.
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(payload))
-    engine.finalize_object()
+    engine, found = load_object(target, key, lambda: compile_object(target), folder=folder)
     address = engine.get_function_address(ENTRY)
     run = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)(address)
     return Library(target, address, found, run, engine)

@@ -12,20 +12,18 @@ import os
 import tempfile
 from pathlib import Path
 
+from lowdim_kernels.cache_folder import CACHE_VARIABLE
+from lowdim_kernels.cache_folder import cache_folder as lowdim_folder
+
 from .library_target import Target
 
 _LOG = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
-CACHE_VARIABLE = "LOWDIM_TAPE_CACHE"
 
 
 def cache_folder() -> Path:
-    """Return where compiled libraries are kept: $LOWDIM_TAPE_CACHE, or the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lowdim" / "tape"
+    """Return where compiled libraries are kept: `tape` in $LOWDIM_CACHE or the user's caches."""
+    return lowdim_folder("tape")
 
 
 def cache_key(target: Target) -> str:
