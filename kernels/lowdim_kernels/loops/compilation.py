@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 config: Any = _numba_config
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+PART_OPTIONS = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -23,6 +24,18 @@ def kernel(function: Callable[..., Any]) -> Any:
             return njit(cache=True, nogil=True, **OPTIONS)(function)
     except RuntimeError:  # no folder for the cache
         return njit(nogil=True, **OPTIONS)(function)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Return the function for other kernels to call: what Python would call it by is left out.
+
+    The entry points of a kernel take Numba a third of the time that a small function does.
+    """
+    try:
+        with _own_cache():
+            return njit(cache=True, nogil=True, **PART_OPTIONS)(function)
+    except RuntimeError:
+        return njit(nogil=True, **PART_OPTIONS)(function)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Eigenvalues by bisection on Sturm counts, eigenvectors by twisted factorisation 
 Parlett 2004). Number i of an interleaved array starts at 8 i.
 """
 
-from lowdim_kernels.loops.compilation import kernel
+from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
     fma,
     largest,
@@ -29,7 +29,7 @@ LEAST_PIVOT = 1e-150
 NEGLIGIBLE = 1e-14
 
 
-@kernel
+@part
 def normalise(d, e, squared, n, bound):
     """Divide a tridiagonal matrix by its Gershgorin bound, kept in `bound`; write -e^2."""
     zero = splat(load(d, 0), 0.0)
@@ -49,7 +49,7 @@ def normalise(d, e, squared, n, bound):
             store(squared, i * W, zero - largest(value * value, splat(zero, LEAST_COUPLING)))
 
 
-@kernel
+@part
 def eigenvalues(d, squared, n, count, rounds, values):
     """Write the `count` largest eigenvalues, descending, of a matrix with spectrum in [0, 1].
 
@@ -81,7 +81,7 @@ def eigenvalues(d, squared, n, count, rounds, values):
         top = high3
 
 
-@kernel
+@part
 def _below(d, squared, n, x0, x1, x2, x3):
     """Return how many eigenvalues lie below each of four points, by sign changes."""
     zero = splat(x0, 0.0)
@@ -116,13 +116,13 @@ def _below(d, squared, n, x0, x1, x2, x3):
     return c0, c1, c2, c3
 
 
-@kernel
+@part
 def _shrink(p, q):
     """Return the factor that brings the larger of two numbers to size one."""
     return splat(p, 1.0) / largest(largest(magnitude(p), magnitude(q)), splat(p, LEAST_PIVOT))
 
 
-@kernel
+@part
 def eigenvector(d, e, n, value, z, down, up):
     """Write the vector of one eigenvalue, by a factorisation twisted where its pivot is least.
 
@@ -166,7 +166,7 @@ def eigenvector(d, e, n, value, z, down, up):
     return signed / square
 
 
-@kernel
+@part
 def eigenvectors(d, e, n, count, rounds, passes, values, z, work):
     """Write the vectors of values that `rounds` halvings left, and correct the values by them."""
     width = splat(load(d, 0), 2.0**-rounds)
@@ -182,6 +182,6 @@ def eigenvectors(d, e, n, count, rounds, passes, values, z, work):
         store(values, j * W, where_less(value, floor, zero, value))
 
 
-@kernel
+@part
 def _away_from_zero(pivot, tiny):
     return where_less(magnitude(pivot), tiny, with_sign(tiny, pivot), pivot)

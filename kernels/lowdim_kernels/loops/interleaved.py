@@ -8,7 +8,7 @@ from math import frexp, ldexp
 
 import numpy as np
 
-from lowdim_kernels.loops.compilation import kernel
+from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
     collect,
     fma,
@@ -22,7 +22,7 @@ from lowdim_kernels.loops.lanes import (
 )
 
 
-@kernel
+@part
 def interleave(g, first, batch, m, n, packed, scales):
     """Fill `packed` with matrices from `first` on, each scaled to entries about one.
 
@@ -46,7 +46,7 @@ def interleave(g, first, batch, m, n, packed, scales):
             store(packed, at, factor * collect(packed, g, starts, i * n + j))
 
 
-@kernel
+@part
 def _scale(entries, scratch):
     """Return a power of two near the largest magnitude, NaN where an entry is not finite."""
     w = lanes_of(scratch)
@@ -70,7 +70,7 @@ def _scale(entries, scratch):
     return ldexp(1.0, min(max(frexp(top)[1], -limit), limit)) if top > 0 else 1.0
 
 
-@kernel
+@part
 def gram_matrix(packed, m, n, c):
     """Write the lower triangle of G^T G, (n, n)."""
     w = lanes_of(c)
@@ -102,7 +102,7 @@ def gram_matrix(packed, m, n, c):
             _four(c, i + 3, j, n, n, d0, d1, d2, d3)
 
 
-@kernel
+@part
 def _four(target, row, column, rows, columns, x0, x1, x2, x3):
     """Store four neighbours, where they are inside the matrix."""
     w = lanes_of(target)
@@ -117,7 +117,7 @@ def _four(target, row, column, rows, columns, x0, x1, x2, x3):
             store(target, at + 3 * w, x3)
 
 
-@kernel
+@part
 def multiply(packed, m, n, z, count, y):
     """Write G z for each of `count` vectors z, rounded up to 4; y has vectors of m rounded up."""
     w = lanes_of(y)
@@ -148,7 +148,7 @@ def multiply(packed, m, n, z, count, y):
             _four(y, k + 3, i, count + 3, rows, d0, d1, d2, d3)
 
 
-@kernel
+@part
 def multiply_transposed(packed, m, n, y, count, z):
     """Write G^T y for each of `count` vectors y, rounded up to 4; z has vectors of n."""
     w = lanes_of(z)
@@ -181,7 +181,7 @@ def multiply_transposed(packed, m, n, y, count, z):
             _four(z, k + 3, j, count + 3, n, d0, d1, d2, d3)
 
 
-@kernel
+@part
 def write_back(z, size, step, count, first, half, batch, scales, target):
     """Write vectors as the columns of contiguous matrices, NaN where the scale is NaN.
 
@@ -197,7 +197,7 @@ def write_back(z, size, step, count, first, half, batch, scales, target):
                 target[at + j] = z[(j * step + i) * w + lane] + broken
 
 
-@kernel
+@part
 def panels_of(z, step, size, count, half, packed):
     """Write vectors as the columns of an interleaved float64 matrix, (size, count).
 

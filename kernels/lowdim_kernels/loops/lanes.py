@@ -13,7 +13,8 @@ import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
 from numba.core import cgutils
-from numba.extending import models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import lower_builtin, models, register_model
 
 intrinsic: Any = extending.intrinsic
 BYTES = 64
@@ -293,25 +294,22 @@ def sign_changes(typing_context, bits, like, pushes):
     return like(bits, like, pushes), generate
 
 
-def _operator(instruction: str) -> Any:
-    @intrinsic
-    def apply(typing_context, a, b):
-        def generate(context, builder, signature, arguments):
-            return getattr(builder, instruction)(*arguments)
+def _register(symbol: Any, instruction: str) -> None:
+    """Type and lower an operator of two like vectors as one instruction.
 
-        return a(a, a), generate
+    An `overload` would compile a Numba function at each place where the operator stands.
+    """
 
-    return apply
+    @infer_global(symbol)
+    class _Typed(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, arguments: Any, keywords: Any) -> Any:
+            if len(arguments) == 2 and isinstance(arguments[0], Vector):
+                return arguments[0](*arguments) if arguments[0] == arguments[1] else None
+            return None
 
-
-def _overload(symbol: Any, instruction: str) -> None:
-    apply = _operator(instruction)
-
-    @overload(symbol, inline="always")
-    def typed(a, b):
-        if isinstance(a, Vector) and a == b:
-            return lambda a, b: apply(a, b)
-        return None
+    @lower_builtin(symbol, Vector, Vector)
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
 
 
 for _symbol, _instruction in (
@@ -320,7 +318,7 @@ for _symbol, _instruction in (
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
 ):
-    _overload(_symbol, _instruction)
+    _register(_symbol, _instruction)
 
 
 @njit(nogil=True)

@@ -1,6 +1,6 @@
 """Gram-Schmidt for sets of interleaved vectors."""
 
-from lowdim_kernels.loops.compilation import kernel
+from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
     fma,
     lanes_of,
@@ -18,7 +18,7 @@ KEPT = 0.9
 DEPENDENT = 1e-8
 
 
-@kernel
+@part
 def orthonormalise(z, size, step, count, alive, norms, weak, coefficients):
     """Orthonormalise vectors in order, writing the norm that each had left.
 
@@ -58,7 +58,7 @@ def orthonormalise(z, size, step, count, alive, norms, weak, coefficients):
             store(here, i * w, load(here, i * w) * factor)
 
 
-@kernel
+@part
 def fill(here, size, seed, lane):
     """Put fixed pseudo-random numbers into one lane of a vector."""
     w = lanes_of(here)
@@ -68,7 +68,7 @@ def fill(here, size, seed, lane):
         here[i * w + lane] = state / 2147483647.0 - 0.5
 
 
-@kernel
+@part
 def _square(here, size):
     w = lanes_of(here)
     zero = splat(load(here, 0), 0.0)
@@ -82,14 +82,14 @@ def _square(here, size):
     return even + odd
 
 
-@kernel
+@part
 def _any(mask, scratch):
     w = lanes_of(scratch)
     store(scratch, 0, mask)
     return scratch[:w].max() > 0
 
 
-@kernel
+@part
 def _project(z, here, size, step, count, factor, coefficients):
     """Add `factor` times its parts along the first `count` vectors to a vector."""
     w = lanes_of(here)
@@ -117,7 +117,7 @@ def _project(z, here, size, step, count, factor, coefficients):
             store(here, i * w, fma(t3, load(z, a + 3 * jump), x))
 
 
-@kernel
+@part
 def orthonormalise_together(z, size, step, count, square):
     """Orthonormalise vectors by one Cholesky factor of their Gram matrix (CholeskyQR).
 
@@ -134,7 +134,7 @@ def orthonormalise_together(z, size, step, count, square):
             _solve_four(z, row, step, wide, j, square)
 
 
-@kernel
+@part
 def _gram_tile(z, size, step, wide, i, j, square):
     """Write products of vectors i to i + 3 with j to j + 3."""
     w = lanes_of(z)
@@ -165,7 +165,7 @@ def _gram_tile(z, size, step, wide, i, j, square):
     _store_four(square, at + 3 * wide * w, d0, d1, d2, d3)
 
 
-@kernel
+@part
 def _store_four(target, at, x0, x1, x2, x3):
     w = lanes_of(target)
     store(target, at, x0)
@@ -174,7 +174,7 @@ def _store_four(target, at, x0, x1, x2, x3):
     store(target, at + 3 * w, x3)
 
 
-@kernel
+@part
 def _factorise(square, wide):
     """Replace a lower triangle by its Cholesky factor, with inverses on the diagonal."""
     w = lanes_of(square)
@@ -199,7 +199,7 @@ def _factorise(square, wide):
             store(square, other + j * w, x * inverse)
 
 
-@kernel
+@part
 def _solve_four(z, row, step, wide, j, square):
     """Finish one entry of vectors j to j + 3, where earlier vectors are finished."""
     w = lanes_of(z)

@@ -1,6 +1,6 @@
 """Interleaved symmetric matrices brought to tridiagonal form by Householder reflections."""
 
-from lowdim_kernels.loops.compilation import kernel
+from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
     fma,
     largest,
@@ -17,7 +17,7 @@ W = 8
 LEAST_PIVOT = 1e-150
 
 
-@kernel
+@part
 def tridiagonalise(c, n, d, e, inverse, work):
     """Reduce c to diagonal d and off-diagonal e; keep the reflectors in c and `inverse`.
 
@@ -57,7 +57,7 @@ def tridiagonalise(c, n, d, e, inverse, work):
     store(d, last, end)
 
 
-@kernel
+@part
 def _reflector(c, n, j, d, e, inverse, v, w, x):
     """Bring column j up to date, and leave the reflector that clears it in x and in c."""
     step, here = n * W, j * W
@@ -84,7 +84,7 @@ def _reflector(c, n, j, d, e, inverse, v, w, x):
         store(c, j * step + i, load(x, i))
 
 
-@kernel
+@part
 def _correct(n, start, v, w, x, p):
     """Take what waits in the first slot off the product p."""
     zero = splat(load(x, 0), 0.0)
@@ -96,7 +96,7 @@ def _correct(n, start, v, w, x, p):
         store(p, i, fma(by_w, load(v, i), fma(by_v, load(w, i), load(p, i))))
 
 
-@kernel
+@part
 def _multiply(c, n, start, x, p):
     """Add to p the product of c, from row and column `start` on, with x."""
     zero = splat(load(c, 0), 0.0)
@@ -128,7 +128,7 @@ def _multiply(c, n, start, x, p):
         _one_row(c, n, row, first, x, p)
 
 
-@kernel
+@part
 def _one_row(c, n, i, first, x, p):
     """Add the product of one row, from column `first` on, and of the column like it, with x."""
     xi, total = load(x, i), splat(load(x, i), 0.0)
@@ -139,7 +139,7 @@ def _one_row(c, n, i, first, x, p):
     store(p, i, load(p, i) + fma(load(c, i * n + i), xi, total))
 
 
-@kernel
+@part
 def _update_and_multiply(c, n, start, v, w, x, p):
     """Apply both slots to c, from row and column `start` on, and add its product with x to p."""
     zero = splat(load(c, 0), 0.0)
@@ -184,7 +184,7 @@ def _update_and_multiply(c, n, start, v, w, x, p):
         i += 2 * W
 
 
-@kernel
+@part
 def _update_row(c, n, i, first, v, w, x, p):
     """Update one row from column `first` on, adding its product with x to p."""
     zero, step, a = splat(load(x, i), 0.0), n * W, i * n
@@ -201,7 +201,7 @@ def _update_row(c, n, i, first, v, w, x, p):
     store(p, i, load(p, i) + fma(load(c, a + i), xi, total))
 
 
-@kernel
+@part
 def reflect_back(c, n, inverse, z, count):
     """Turn vectors of the tridiagonal matrix into vectors of the matrix that it came from."""
     zero = splat(load(z, 0), 0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import carray
 
-from lowdim_kernels.loops.compilation import kernel, pointer
+from lowdim_kernels.loops.compilation import kernel, part, pointer
 from lowdim_kernels.loops.eigen import eigenvalues, eigenvectors, normalise
 from lowdim_kernels.loops.interleaved import (
     gram_matrix,
@@ -105,7 +105,7 @@ def iterated_svd(addresses, batch, m, n, k, width, started, iterations, rounds, 
             write_back(turned, m, rows, k, first, half, batch, scales, u)
 
 
-@kernel
+@part
 def _noise(n, count, like):
     """Return fixed pseudo-random vectors with norms of about one, the same in all lanes."""
     w = lanes_of(like)
@@ -116,7 +116,7 @@ def _noise(n, count, like):
     return noise
 
 
-@kernel
+@part
 def _first_columns(start, first, batch, n, started, width, noise, z):
     """Fill vectors with the columns given, and then with noise."""
     w = lanes_of(z)
@@ -129,13 +129,13 @@ def _first_columns(start, first, batch, n, started, width, noise, z):
     z[started * n * w : width * n * w] = noise
 
 
-@kernel
+@part
 def decomposition_space(n, k):
     """Return how many numbers of scratch `decompose` takes."""
     return (n * n + 11 * n + (k + 3) // 4 * 4 + 2) * W
 
 
-@kernel
+@part
 def decompose(packed, m, n, k, rounds, passes, least_tail, y, norms, z, judged, space):
     """Write left vectors y, singular values and right vectors z of an interleaved matrix."""
     c, rest = space[: n * n * W], space[n * n * W :]
@@ -158,7 +158,7 @@ def decompose(packed, m, n, k, rounds, passes, least_tail, y, norms, z, judged, 
         judged[lane] = _judge(lane, n, k, d, bound, values, norms, weak, least_tail)
 
 
-@kernel
+@part
 def _judge(lane, n, k, d, bound, values, norms, weak, least_tail):
     """Return FINE or DOUBTFUL."""
     total = 0.0
@@ -176,7 +176,7 @@ def _judge(lane, n, k, d, bound, values, norms, weak, least_tail):
     return FINE
 
 
-@kernel
+@part
 def _report(norms, scales, half, k, first, batch, judged, s, status):
     """Write singular values, descending to the last bit, and the status of each matrix."""
     for lane in range(W):
