@@ -87,6 +87,32 @@ def doctor_command(config: ConfigFile = DEFAULT_CONFIG, settings: Settings = Non
         typer.echo(f"{name:<16} {found}")
 
 
+@app.command("tape")
+def tape_command(
+    study: StudyName,
+    arm: Annotated[str, typer.Argument(help="One of the study's arms.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    scale: Scale = None,
+    settings: Settings = None,
+) -> None:
+    """Print an arm's training step as the fused engine runs it: records, flops, bytes, time."""
+    from lowdim.cli.tape import tape_text
+
+    run = read_run(config, scale, None, settings)
+    typer.echo(tape_text(run, read_study(run, study), arm))
+
+
+@app.command("bench")
+def bench_command(
+    seconds: Annotated[float, typer.Option(help="Time for each figure of the table.", min=0)] = 1.0,
+) -> None:
+    """Time the engines on this machine, replica-step by replica-step, against a plain loop."""
+    from lowdim.bench import bench_lines
+
+    for line in bench_lines(seconds):
+        typer.echo(line)
+
+
 @app.command("tune")
 def tune_command(
     study: StudyName,

@@ -98,6 +98,7 @@ class _ReplicaRun:
         self.count = self.tape.samples(self.task.train) if rows is None else len(rows)
         self.size = self.program.batch_size or self.count
         self.steps = -(-self.count // self.size)
+        self._laid_out: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self.readings = Readings()
         self.result = ReplicaResult(device="cpu")
 
@@ -126,7 +127,7 @@ class _ReplicaRun:
             ]
         )
         outputs = np.zeros((self.steps, 4), self.tape.dtype)
-        samples, targets = self.tape.arrays(self.task.train, self.replica.data_set)
+        samples, targets = self._arrays(self.task.train)
         finished = self.tape.training.run(
             self.state,
             workspace=self.spaces[0],
@@ -183,7 +184,7 @@ class _ReplicaRun:
         order = np.full(steps * size, -1, np.int64)
         order[: len(rows)] = rows
         outputs = np.zeros((steps, 4), self.tape.dtype)
-        samples, targets = self.tape.arrays(split, data_set)
+        samples, targets = self._arrays(split)
         self.tape.evaluation.run(
             self.tape.for_evaluation(self.state, split, data_set),
             workspace=self.spaces[1],
@@ -198,6 +199,12 @@ class _ReplicaRun:
         if self.task.loss == "cross_entropy":
             found["accuracy"] = 100 * float(total[3]) / len(rows)
         return found
+
+    def _arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return samples and targets as the programs take them, laid out once for all epochs."""
+        if id(split) not in self._laid_out:
+            self._laid_out[id(split)] = self.tape.arrays(split, self.replica.data_set)
+        return self._laid_out[id(split)]
 
     def _view(self) -> ReplicaView:
         params = {name: tensor[None] for name, tensor in self._parameters().items()}

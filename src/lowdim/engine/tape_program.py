@@ -15,7 +15,7 @@ from lowdim.engine.job import Program, Replica
 from lowdim.engine.taping import UntapeableError, record_network
 from lowdim.engine.taping_rules import noise_of, record_rule
 from lowdim.optim import Sgd
-from lowdim.optim.rules import Rule
+from lowdim.optim.rules import AdamW, Rule
 
 if TYPE_CHECKING:
     from lowdim_kernels.tape import Tape
@@ -117,6 +117,7 @@ class Compiled:
                 betas=(hyper["beta1"], hyper["beta2"]),
                 epsilon=hyper["epsilon"],
                 weight_decay=hyper["weight_decay"],
+                decoupled=isinstance(self.rule, AdamW),
                 loss_scale=loss_scale,
                 rank=hyper.get("rank", 0.0),
                 dtype=self.dtype,

@@ -10,8 +10,8 @@ import torch
 from lowdim.engine.job import Replica
 from lowdim.engine.seeds import generator
 from lowdim.engine.taping import UntapeableError
-from lowdim.optim import Adam, LrgAdam, Sgd
-from lowdim.optim.rules import Rule
+from lowdim.optim import LrgAdam, Sgd
+from lowdim.optim.rules import Adam, AdamW, Rule
 
 if TYPE_CHECKING:
     from lowdim_kernels.tape import Tape
@@ -23,7 +23,7 @@ def record_rule(tape: Tape, rule: Rule, replica: Replica) -> None:
     """Record the update that ends a step; UntapeableError for what has no form on the tape."""
     if type(rule) is Sgd:
         tape.sgd()
-    elif type(rule) is Adam:
+    elif type(rule) in (Adam, AdamW):
         tape.adam()
     elif type(rule) is LrgAdam:
         _truncate(tape, rule, replica)

@@ -113,6 +113,24 @@ class Adam:
         return new
 
 
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameters themselves, by rate * weight_decay a step.
+
+    (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.)
+    """
+
+    defaults: Mapping[str, float] = {**Adam.defaults, "weight_decay": 0.01}
+
+    def moments(self, params: Params, grads: Params, state: State, hyper: Hyper) -> State:
+        return super().moments(params, grads, state, {**hyper, "weight_decay": 0.0})
+
+    def stepped(self, params: Params, state: State, hyper: Hyper) -> Params:
+        hyper = {**self.defaults, **hyper}
+        share = 1 - _wide(hyper["learning_rate"]) * _wide(hyper["weight_decay"])
+        shrunk = {name: p * along(share, p) for name, p in params.items()}
+        return super().stepped(shrunk, state, hyper)
+
+
 def decayed(p: Tensor, g: Tensor, weight_decay: float | Tensor) -> Tensor:
     """Return g + weight_decay p."""
     return g if _is_zero(weight_decay) else g + p * along(weight_decay, p)
