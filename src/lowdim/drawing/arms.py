@@ -1,11 +1,12 @@
-"""One row an arm: the value of every seed, their mean with its interval, the published figure."""
+"""One row an arm: the value of every seed, their middle with an interval, the published figure."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,13 +18,15 @@ from lowdim.drawing.style import ArmStyle, arm_styles
 from lowdim.drawing.tables import Tables
 from lowdim.drawing.ticks import plain_log
 
+Middle = Literal["mean", "median"]
+
 
 @dataclass(frozen=True)
 class Strip:
-    """The values of an arm's seeds, their mean and the ends of its 95 % t interval."""
+    """The values of an arm's seeds, their mean or median, and the ends of its 95 % interval."""
 
     values: np.ndarray
-    mean: float
+    middle: float
     low: float
     high: float
 
@@ -34,12 +37,16 @@ def by_arm(
     title: str,
     metrics: Sequence[str],
     arms: Sequence[str] | None = None,
+    middle: Middle = "mean",
 ) -> Draw:
-    """Return what draws metrics of the finished runs, a panel each, with one row an arm."""
+    """Return what draws metrics of the finished runs, a panel each, with one row an arm.
+
+    Of metrics on a log scale the mean is geometric; a median bears runs far off the others.
+    """
 
     def draw(tables: Tables) -> Picture | None:
         chosen = [arm for arm in tables.study.arms if arms is None or arm in arms]
-        panels = {metric: strips(tables, chosen, metric) for metric in metrics}
+        panels = {metric: strips(tables, chosen, metric, middle) for metric in metrics}
         panels = {metric: rows for metric, rows in panels.items() if rows}
         if not panels:
             return None
@@ -51,13 +58,15 @@ def by_arm(
             if _scale(rows, quantity(metric)) == "log":
                 axes.set_xscale("log")
                 plain_log(axes.xaxis, *axes.get_xlim())
-            axes.set_xlabel(quantity(metric).axis)
-        return Picture(name, title, *_words(tables, panels), figure)
+            axes.set_xlabel(textwrap.fill(quantity(metric).axis, 72 // len(panels)))
+        return Picture(name, title, *_words(tables, panels, middle), figure)
 
     return draw
 
 
-def strips(tables: Tables, arms: Sequence[str], metric: str) -> dict[str, Strip]:
+def strips(
+    tables: Tables, arms: Sequence[str], metric: str, middle: Middle = "mean"
+) -> dict[str, Strip]:
     """Return the strip of each arm with a finite value; the mean of a log metric is geometric."""
     if metric not in tables.runs:
         return {}
@@ -67,7 +76,8 @@ def strips(tables: Tables, arms: Sequence[str], metric: str) -> dict[str, Strip]
         values = values[np.isfinite(values)]
         if len(values):
             is_log = quantity(metric).scale == "log" and (values > 0).all()
-            found[arm] = geometric(values) if is_log else arithmetic(values)
+            mean = geometric if is_log else arithmetic
+            found[arm] = ordered(values) if middle == "median" else mean(values)
     return found
 
 
@@ -81,7 +91,20 @@ def arithmetic(values: np.ndarray) -> Strip:
 def geometric(values: np.ndarray) -> Strip:
     """Return positive values with their geometric mean and its 95 % t interval in the logarithm."""
     logs = arithmetic(np.log(values))
-    return Strip(values, math.exp(logs.mean), math.exp(logs.low), math.exp(logs.high))
+    return Strip(values, math.exp(logs.middle), math.exp(logs.low), math.exp(logs.high))
+
+
+def ordered(values: np.ndarray) -> Strip:
+    """Return values with their median and the pair of them that holds it in 95 % of draws.
+
+    Whatever the distribution, the k-th least and k-th greatest of n do at least, with k the
+    greatest number such that a fair coin shows fewer than k heads in n throws in 2.5 % of cases;
+    fewer than six values have no such pair.
+    """
+    n, ranked = len(values), np.sort(values)
+    place = int(stats.binom.ppf(0.025, n, 0.5))
+    low, high = (ranked[place - 1], ranked[-place]) if place else (math.nan, math.nan)
+    return Strip(values, float(np.median(values)), float(low), float(high))
 
 
 def draw_strips(
@@ -97,7 +120,7 @@ def draw_strips(
         axes.plot(row.values, heights, **point(style, 3.0, style.colour, 0.35))
         if not math.isnan(row.low):
             axes.plot([row.low, row.high], [place, place], color=style.colour, linewidth=2.2)
-        axes.plot([row.mean], [place], **point(style, 6.5, style.colour))
+        axes.plot([row.middle], [place], **point(style, 6.5, style.colour))
         told = tables.study.published.get(arm, {}).get(metric)
         if told is not None:
             axes.plot([told], [place], **point(style, 6.5, "white"))
@@ -126,13 +149,16 @@ def _scale(rows: Mapping[str, Strip], shown: Quantity) -> str:
     return "log" if shown.scale == "log" and positive else "linear"
 
 
-def _words(tables: Tables, panels: Mapping[str, Mapping[str, Strip]]) -> tuple[str, str]:
+def _words(
+    tables: Tables, panels: Mapping[str, Mapping[str, Strip]], middle: Middle
+) -> tuple[str, str]:
     names = " and ".join(quantity(metric).label for metric in panels)
     caption = (
-        f"{names[0].upper()}{names[1:]} of every seed (small) and their mean with its 95 % t "
-        f"interval (large)"
+        f"{names[0].upper()}{names[1:]} of every seed (small) and their {middle} with its 95 % "
+        f"{'t ' if middle == 'mean' else ''}interval (large)"
     )
-    if any(_scale(rows, quantity(metric)) == "log" for metric, rows in panels.items()):
+    is_log = any(_scale(rows, quantity(metric)) == "log" for metric, rows in panels.items())
+    if middle == "mean" and is_log:
         caption += "; on a logarithmic axis the mean is geometric"
     told = {metric for row in tables.study.published.values() for metric in row}
     if told & set(panels):
@@ -140,6 +166,8 @@ def _words(tables: Tables, panels: Mapping[str, Mapping[str, Strip]]) -> tuple[s
     parts = []
     for metric, rows in panels.items():
         shown = quantity(metric)
-        listed = "; ".join(f"{tables.label(a)} {shown.shown(row.mean)}" for a, row in rows.items())
-        parts.append(f"Dot plot of {shown.axis} by arm. Means: {listed}.")
+        listed = "; ".join(
+            f"{tables.label(a)} {shown.shown(row.middle)}" for a, row in rows.items()
+        )
+        parts.append(f"Dot plot of {shown.axis} by arm. {middle.capitalize()}s: {listed}.")
     return f"{caption}.", " ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +15,9 @@ from matplotlib.figure import Figure
 from lowdim.drawing.style import RC, WIDTH_IN
 from lowdim.drawing.tables import Tables
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PNG_DPI = 200
 _NO_SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -22,7 +26,8 @@ _NO_SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 class Picture:
     """A figure, the name of its files, and the words that go with it.
 
-    `caption` says how to read it, `alt` what is seen, for those who do not see it.
+    `caption` says how to read it, `alt` what is seen, for those who do not see it; `table` holds
+    the numbers behind it where they are not those of another result file.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Picture:
     caption: str
     alt: str
     figure: Figure
+    table: pd.DataFrame | None = None
 
 
 Draw = Callable[[Tables], Picture | None]
@@ -56,4 +62,7 @@ def drawn(draw: Draw, tables: Tables) -> tuple[Picture, dict[str, bytes]] | None
         FigureCanvasSVG(picture.figure).print_svg(svg, metadata=_NO_SVG_METADATA)
         picture.figure.set_dpi(PNG_DPI)
         FigureCanvasAgg(picture.figure).print_png(png, metadata={"Software": None})
-    return picture, {"svg": svg.getvalue(), "png": png.getvalue()}
+    files = {"svg": svg.getvalue(), "png": png.getvalue()}
+    if picture.table is not None:
+        files["csv"] = picture.table.to_csv(index=False).encode()
+    return picture, files

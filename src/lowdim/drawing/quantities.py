@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -61,10 +62,29 @@ QUANTITIES = {
     "err_support": Quantity("error on the support", **_ERROR),  # type: ignore[arg-type]
     "err_null": Quantity("error off the support", **_ERROR),  # type: ignore[arg-type]
     "err_mixed": Quantity("mixed error", **_ERROR),  # type: ignore[arg-type]
+    "support_frac": Quantity("share of the error on the support"),
+    "null_frac": Quantity("share of the error off the support"),
+    "nuclear_norm": Quantity("nuclear norm"),
+    "singular_values": Quantity("singular value"),
+    "epoch": Quantity("epoch", decimals=2, better="less", scale="log"),
+    "energy_kept": Quantity("share of the gradient's energy kept"),
+    "stable_rank": Quantity("stable rank of the gradient"),
+    "stable_rank_of_layers": Quantity("stable rank by layer"),
+    "cosine_of_batch": Quantity("cosine of a batch's gradient to all samples'"),
+    "cosine_of_used": Quantity("cosine of the gradient used to all samples'"),
+    "cosine_gain": Quantity("cosine gained by truncation", better="greater"),
+    "optimiser_kib": Quantity("optimiser's memory", unit="KiB", decimals=0, better="less"),
+    "step_us": Quantity(
+        "time of a step in plain PyTorch", unit="µs", decimals=0, better="less", scale="log"
+    ),
+    "step_over_adam": Quantity(
+        "time of a step over Adam's in plain PyTorch", decimals=2, better="less", scale="log"
+    ),
     "seconds": Quantity("time of a run", unit="s", better="less", scale="log"),
     "diverged": Quantity("runs that diverged", decimals=0, better="less"),
 }
 _RELATIVE = "_relative_to_start"
+_AT_LEVEL = re.compile(r"(?P<read>.+)_at_(?P<metric>.+)_(?P<level>[0-9][0-9.e+-]*)")
 
 
 def quantity(metric: str) -> Quantity:
@@ -72,4 +92,8 @@ def quantity(metric: str) -> Quantity:
     if metric.endswith(_RELATIVE):
         base = quantity(metric.removesuffix(_RELATIVE))
         return Quantity(f"{base.label}, relative to the start", better="less", scale="log")
+    if metric not in QUANTITIES and (match := _AT_LEVEL.fullmatch(metric)):
+        base, other = quantity(match["read"]), quantity(match["metric"])
+        label = f"{base.label} where the {other.label} falls to {match['level']}"
+        return replace(base, label=label)
     return QUANTITIES.get(metric, Quantity(metric.replace("_", " ")))

@@ -77,7 +77,7 @@ def _draw_trials(
     for axes, (arm, found) in zip(grid.flat, chosen.items(), strict=False):
         own = tables.trials[tables.trials["arm"] == arm]
         _cloud(axes, own[hyper].to_numpy(float), own[_LOSS].to_numpy(float), styles[arm], high)
-        axes.axvline(found.mean, color=styles[arm].colour, linewidth=1.0, linestyle=":")
+        axes.axvline(found.middle, color=styles[arm].colour, linewidth=1.0, linestyle=":")
         title = textwrap.fill(tables.label(arm), 24)
         axes.set_title(title, size=8.5, color=styles[arm].colour, pad=3)
     for axes in grid.flat[len(chosen) :]:
@@ -134,7 +134,7 @@ def _words(tables: Tables, chosen: dict[str, Strip], hyper: str) -> tuple[str, s
         f"is the mean from above, and crosses at the top are trials that ended higher or diverged."
     )
     listed = "; ".join(
-        f"{tables.label(arm)} {shown.shown(found.mean)}"
+        f"{tables.label(arm)} {shown.shown(found.middle)}"
         + ("" if math.isnan(found.low) else f" ({shown.shown(found.low)} to {_end(shown, found)})")
         for arm, found in chosen.items()
     )

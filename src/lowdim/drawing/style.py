@@ -86,8 +86,8 @@ class ArmStyle:
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
     """Return one look an arm: colour and marker by family, line style by place within it.
 
-    A family is what the arms differ in first: the kind of layer, else the model, the optimiser
-    or the data; else each arm is its own.
+    A family is what the arms differ in first: the kind of layer, else the width of a product, the
+    model, the optimiser or the data; else each arm is its own.
     """
     families = _families(study)
     looks = dict(_KNOWN)
@@ -114,8 +114,9 @@ def _taken(looks: dict[str, tuple[str, str]]) -> set[str]:
 def _families(study: Study) -> dict[str, str]:
     told: tuple[Callable[[ArmConfig], str], ...] = (
         _structure,
+        lambda arm: str(getattr(arm.model, "width", None)),
         lambda arm: arm.model.name,
-        lambda arm: arm.optimiser.name,
+        _update,
         lambda arm: json.dumps(arm.data.model_dump(mode="json"), sort_keys=True),
     )
     for tell in told:
@@ -123,6 +124,11 @@ def _families(study: Study) -> dict[str, str]:
         if len(set(families.values())) > 1:
             return families
     return {name: name for name in study.arms}
+
+
+def _update(arm: ArmConfig) -> str:
+    """Return the optimiser with what makes its rule."""
+    return f"{arm.optimiser.name} {json.dumps(arm.optimiser.options(), sort_keys=True)}"
 
 
 def _structure(arm: ArmConfig) -> str:

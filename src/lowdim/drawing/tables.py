@@ -127,20 +127,31 @@ class Tables:
 
         `index` picks one of a metric's several values, such as one singular value.
         """
-        own = self.curves
-        own = own[(own["arm"] == arm) & (own["split"] == split) & (own["metric"] == metric)]
+        own = self.readings(arm, split, metric)
         own = own[~own["seed"].isin(self.diverged(arm)) & (own["index"] == index)]
         table = own.pivot(index="seed", columns=by, values="value")
         return table.columns.to_numpy(float), table.to_numpy(float)
 
+    def readings(self, arm: str, split: str, metric: str) -> pd.DataFrame:
+        """Return the rows of the curves that hold one metric of an arm."""
+        rows = self._places.get((arm, split, metric), np.array([], int))
+        return self.curves.iloc[rows]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """Where each metric's rows are, so that a curve costs no search through all of them."""
+        if self.curves.empty:
+            return {}
+        return self.curves.groupby(["arm", "split", "metric"], sort=False).indices
+
     def weights(self, arm: str) -> dict[str, np.ndarray]:
         """Return the materialised final weights (out, in) of an arm's seed 0, by layer."""
-        own = self.curves
-        own = own[(own["arm"] == arm) & (own["split"] == "final") & (own["seed"] == 0)]
         found = {}
-        for metric, group in own.groupby("metric", sort=True):
-            if match := _WEIGHT.fullmatch(str(metric)):
-                values = group.sort_values("index")["value"].to_numpy(float)
+        for name, split, metric in sorted(self._places):
+            if (name, split) == (arm, "final") and (match := _WEIGHT.fullmatch(metric)):
+                own = self.readings(arm, split, metric)
+                own = own[own["seed"] == 0].sort_values("index")
+                values = own["value"].to_numpy(float)
                 found[match["layer"]] = values.reshape(int(match["out"]), int(match["inner"]))
         return found
 
