@@ -1,6 +1,7 @@
 """A job is outdated by what decides its output, and by nothing else."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,12 @@ def test_another_code_digest_outdates_its_stage_alone(project, monkeypatch):
     assert {stage for stage in STAGES if first[stage] != second[stage]} == {"tune"}
 
 
-def test_what_the_command_line_changes_is_handed_to_the_stages():
-    options = Jobs({"scale": "smoke", "results": "a b", "studies": ["tiny"]}).options
-    assert options == "--set scale=smoke --set 'results=a b'"
+def test_what_the_command_line_changes_is_handed_to_the_stages(project):
+    project.study.with_name("other.yaml").write_text(project.study.read_text())
+    jobs = Jobs({"scale": "smoke", "results": "a b", "studies": ["other"]})
+    assert jobs.options == "--set scale=smoke --set 'results=a b'"
+    words = shlex.split(jobs.page_options)
+    assert set(words[1::2]) == {"scale=smoke", "results=a b", 'studies=["other"]'}
 
 
 def test_a_block_whose_arms_are_not_tuned_has_no_tuning_files(project):

@@ -5,6 +5,7 @@ put_commands_on_path()
 JOBS = Jobs(config)
 RESULTS = JOBS.run.results.as_posix()
 OPTIONS = JOBS.options
+PAGE_OPTIONS = JOBS.page_options
 
 
 onstart:

@@ -58,4 +58,4 @@ rule report:
     params:
         decided=JOBS.decided("report"),
     shell:
-        "lowdim report {OPTIONS} --output {output:q}"
+        "lowdim report {PAGE_OPTIONS} --output {output:q}"

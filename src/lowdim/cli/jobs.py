@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,19 @@ from lowdim.records import StudyPaths, blocks, code_digest, content_key, study_p
 
 
 class Jobs:
-    """The jobs of one run; `config` is what Snakemake read, its command line included."""
+    """The jobs of one run; `config` is what Snakemake read, its command line included.
+
+    `options` hand on to a study's stages what the command line sets over the file, `page_options`
+    to the page, which also needs to know of which studies it is.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.run = load_run(config_file(), config)
         self.studies = {name: read_study(self.run, name) for name in self.run.studies}
         self.blocks = {name: blocks(study, self.run) for name, study in self.studies.items()}
         beyond = settings_beyond(self.run, load_run(config_file()))
-        self.options = " ".join(
-            f"--set {shlex.quote(f'{key}={value}')}"
-            for key, value in beyond.items()
-            if key not in ("studies", "threads")
-        )
+        self.options = _as_options(beyond, without=("studies", "threads"))
+        self.page_options = _as_options(beyond, without=("threads",))
 
     def paths(self, study: str) -> StudyPaths:
         """Return where a study's files lie."""
@@ -83,6 +84,11 @@ class Jobs:
 def _sought(arms: Iterable[Mapping[str, Any]]) -> bool:
     """Whether some arm trains on data that may be absent and appear later."""
     return any(arm["data"].get("source") == "mnist" for arm in arms)
+
+
+def _as_options(settings: Mapping[str, str], *, without: Sequence[str]) -> str:
+    kept = {key: value for key, value in settings.items() if key not in without}
+    return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in kept.items())
 
 
 def put_commands_on_path() -> None:
