@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lowdim.config import RunConfig, Study
-from lowdim.records import provenance, write_result
+from lowdim.records import provenance as made_by
+from lowdim.records import write_result
 
 __all__ = ["write_report"]
 
@@ -21,4 +22,4 @@ def write_report(run: RunConfig, studies: Sequence[Study], path: Path) -> None:
 
     sections = [section(study, run, Path(path)) for study in studies]
     page = render(sections, run).encode()
-    write_result(Path(path), page, provenance("report", run))
+    write_result(Path(path), page, made_by("report", run))
