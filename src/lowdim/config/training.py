@@ -58,6 +58,13 @@ class AdamOptimiser(_AdamLike):
     name: Literal["adam"] = "adam"
 
 
+class AdamWOptimiser(_AdamLike):
+    """Adam whose weight_decay shrinks the parameters by rate times weight_decay in each step."""
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: NonNegative = 0.01
+
+
 class LrgAdamOptimiser(_AdamLike):
     """Adam on the leading singular directions of the gradient: `rank` of them, or those that hold
     the share `energy` of its squared norm.
@@ -148,6 +155,7 @@ class ProximalSgdOptimiser(_Optimiser):
 
 OptimiserConfig = Annotated[
     AdamOptimiser
+    | AdamWOptimiser
     | SgdOptimiser
     | ProximalSgdOptimiser
     | LrgAdamOptimiser

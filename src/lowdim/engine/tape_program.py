@@ -14,8 +14,7 @@ from lowdim.data.task import Split, Task
 from lowdim.engine.job import Program, Replica
 from lowdim.engine.taping import UntapeableError, record_network
 from lowdim.engine.taping_rules import noise_of, record_rule
-from lowdim.optim import Sgd
-from lowdim.optim.rules import AdamW, Rule
+from lowdim.optim import AdamW, Rule, Sgd
 
 if TYPE_CHECKING:
     from lowdim_kernels.tape import Tape

@@ -10,8 +10,7 @@ import torch
 from lowdim.engine.job import Replica
 from lowdim.engine.seeds import generator
 from lowdim.engine.taping import UntapeableError
-from lowdim.optim import LrgAdam, Sgd
-from lowdim.optim.rules import Adam, AdamW, Rule
+from lowdim.optim import Adam, AdamW, LrgAdam, Rule, Sgd
 
 if TYPE_CHECKING:
     from lowdim_kernels.tape import Tape

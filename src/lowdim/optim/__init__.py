@@ -8,11 +8,12 @@ from lowdim.optim.lrg_adam import LrgAdam
 from lowdim.optim.lrg_optimizer import LRGAdam
 from lowdim.optim.muon import Muon
 from lowdim.optim.proximal import ProximalSgd
-from lowdim.optim.rules import Adam, Rule, Sgd
+from lowdim.optim.rules import Adam, AdamW, Rule, Sgd
 from lowdim.optim.schedules import SCHEDULES, rate_factor
 
 RULES: dict[str, Callable[..., Rule]] = {
     "adam": Adam,
+    "adamw": AdamW,
     "sgd": Sgd,
     "proximal_sgd": ProximalSgd,
     "lrg_adam": LrgAdam,
@@ -25,6 +26,7 @@ __all__ = [
     "RULES",
     "SCHEDULES",
     "Adam",
+    "AdamW",
     "Dion",
     "Galore",
     "LRGAdam",

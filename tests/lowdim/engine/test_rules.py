@@ -11,6 +11,7 @@ from lowdim.optim.rules import select
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-13}
 TORCH = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.03, weight_decay=0.1),
     "adam": lambda p: torch.optim.Adam(p, lr=0.03, weight_decay=0.1),
     "sgd": lambda p: torch.optim.SGD(p, lr=0.03, weight_decay=0.1, momentum=0.8),
 }
@@ -20,6 +21,7 @@ HYPER = {
     "muon": {"learning_rate": 0.03, "weight_decay": 0.1},
     "galore": {"learning_rate": 0.03, "weight_decay": 0.1},
     "dion": {"learning_rate": 0.03, "weight_decay": 0.1},
+    "adamw": {"learning_rate": 0.03, "weight_decay": 0.1},
     "adam": {"learning_rate": 0.03, "weight_decay": 0.1},
     "sgd": {"learning_rate": 0.03, "weight_decay": 0.1, "momentum": 0.8},
 }
