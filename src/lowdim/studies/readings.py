@@ -19,6 +19,7 @@ from lowdim.models import build_model
 from lowdim.records import ReplicaRecord
 from lowdim.studies.programs import PlannedReplica
 
+_ROUNDING = 1e-6
 _IMAGES = ("images", "kept_images")
 
 
@@ -28,7 +29,7 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
     values = {
         **{f"{split}_accuracy": v for (split, m), v in result.metrics.items() if m == "accuracy"},
         **_losses(result),
-        **_of_probes(result),
+        **readings_of_probes(result),
         **readings_at_crossings(arm, result),
         **result.costs,
         "diverged_epoch": result.diverged_epoch,
@@ -68,14 +69,23 @@ def _losses(result: ReplicaResult) -> dict[str, float]:
     }
 
 
-def _of_probes(result: ReplicaResult) -> dict[str, Any]:
-    """Return each scalar that a probe read last, and the ratio of errors to their start."""
+def readings_of_probes(result: ReplicaResult) -> dict[str, Any]:
+    """Return each scalar that a probe read last, and the ratio of errors to their start.
+
+    A start under a millionth of the greatest error's is rounding, of which no ratio tells.
+    """
     values = {}
+    starts = {
+        pair: curve[0]
+        for pair, curve in result.curves.items()
+        if pair[0] == "weights" and "err" in pair[1].split("_")
+    }
+    floor = _ROUNDING * max(starts.values(), default=0.0)
     for (split, metric), curve in result.curves.items():
         if split != "weights" or curve.ndim > 1 or result.diverged_epoch is not None:
             continue
         values[metric] = float(curve[-1])
-        if "err" in metric.split("_") and curve[0] != 0:
+        if starts.get((split, metric), 0.0) > floor:
             values[f"{metric}_relative_to_start"] = float(curve[-1] / curve[0])
     return values
 

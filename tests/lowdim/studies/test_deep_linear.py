@@ -20,7 +20,7 @@ from lowdim.drawing.picture import drawn
 from lowdim.drawing.spectra import final_values
 from lowdim.drawing.style import arm_styles
 from lowdim.drawing.tables import ResultFiles, Tables
-from lowdim.engine import Program, Replica, train
+from lowdim.engine import Program, Replica, ReplicaResult, train
 from lowdim.engine.curves import CURVE_COLUMNS
 from lowdim.figures import draw
 from lowdim.models import DeepLinear, shallow_linear
@@ -28,6 +28,7 @@ from lowdim.optim import Sgd
 from lowdim.probes import LinearMapErrors
 from lowdim.records import provenance, study_paths, write_table
 from lowdim.studies.deep_linear import Descent, expected
+from lowdim.studies.readings import readings_of_probes
 
 FOLDER = Path(__file__).parents[3] / "config" / "studies"
 VALUES = np.array([5.0, 3.0])
@@ -137,6 +138,23 @@ def test_the_standard_scale_runs_every_arm_that_is_judged_or_published():
     rates = {(a.model.width, a.optimiser.learning_rate) for a in study.arms.values()}
     assert {(30, 10.0), (None, 5.0)} <= rates
     assert study_at("full").arms.keys() > study.arms.keys()
+
+
+def test_an_error_that_starts_at_rounding_has_no_ratio_to_its_start():
+    curves = {
+        ("weights", "err_support"): np.array([7.0, 3.5]),
+        ("weights", "err_null"): np.array([3e-7, 2e-6]),
+        ("weights", "err_mixed"): np.array([0.0, 0.1]),
+        ("weights", "null_frac"): np.array([0.1, 0.2]),
+    }
+    found = readings_of_probes(ReplicaResult(curves=curves))
+    assert found == {
+        "err_support": 3.5,
+        "err_support_relative_to_start": 0.5,
+        "err_null": 2e-6,
+        "err_mixed": 0.1,
+        "null_frac": 0.2,
+    }
 
 
 def write_results(folder: Path, seeds: int = 3) -> tuple[RunConfig, Tables]:
