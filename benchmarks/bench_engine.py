@@ -1,9 +1,10 @@
-"""Microseconds a replica-step of the engines against the plain PyTorch loop.
+"""Microseconds a replica-step of the engines, of the loop a user writes, and of what else there is.
 
     python benchmarks/bench_engine.py [--seconds 2]
 
-CPU time on one thread, network 40-100-10, batch 64, Adam, cross-entropy; engines and loops take
-turns in one process and the median over rounds is reported with its range.
+Adam, cross-entropy, CPU time on one thread; all of a case take turns in one process, and the
+median over rounds is reported with its range. Writes results/engine.csv, results/engine_scaling.csv
+(elapsed time of one and two threads, and of more replicas) and results/engine.svg.
 """
 
 from __future__ import annotations
@@ -11,112 +12,125 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
-from lowdim.data.task import Split, Task
-from lowdim.engine import Program, Replica, train
-from lowdim.models import Mlp
-from lowdim.optim import Adam
-from reporting import write_results
+from engine_peers import compiled_run, jax_run, stacked_run
+from lowdim.bench import CASES, Case, Run, engine_run, plain_run, rows
+from reporting import FOLDER, write_results
 
-STRUCTURES = {
-    "dense": [("dense", {})] * 2,
-    "kronecker": [
-        ("kronecker", {"factors": [(10, 5), (10, 8)]}),
-        ("kronecker", {"factors": [(2, 10), (5, 10)]}),
-    ],
-    "lowrank_diag": [("lowrank_diag", {"rank": 1})] * 2,
-    "masked": [("masked", {"density": 0.1})] * 2,
-}
-BATCH, STEPS = 64, 50
 REPLICAS = (1, 8, 32)
+MANY = 32
+# the fused engine's step must be so many times shorter
+BARS = {
+    "dense": {"plain": 16, "jax": 2.2},
+    "kronecker": {"plain": 50, "jax": 10},
+    "lowrank_diag": {"plain": 60},
+    "masked": {"plain": 40},
+    "nlmf": {"plain": 10},
+    "lrg_adam": {"plain": 8},
+    "256-128-10": {"plain": 2},
+}
 
 
-def build(structure: str) -> nn.Module:
-    return Mlp([40, 100, 10], STRUCTURES[structure])
+def runs_of(name: str, case: Case) -> dict[str, Run]:
+    """Return what takes turns in a case, by name."""
+    runs = {
+        "plain": plain_run(case),
+        "plain, fused=True": plain_run(case, fused=True),
+        "fused": engine_run(case, "fused", 1, epochs=50),
+    }
+    runs |= {f"torch engine, R={count}": engine_run(case, "torch", count) for count in REPLICAS}
+    if case.rank is None:
+        runs["torch.compile"] = compiled_run(case)
+    if name in ("dense", "256-128-10"):
+        runs[f"stacked bmm, R={MANY}"] = stacked_run(case, MANY)
+    if name in ("dense", "kronecker", "256-128-10"):
+        runs["jax"] = jax_run(case, name, MANY)
+    return runs
 
 
-def task() -> Task:
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH * STEPS, 40, generator=draw)
-    return Task("noise", "cross_entropy", Split(x[None], x[None, :, :10].argmax(-1)))
+def table(seconds: float) -> list[dict[str, Any]]:
+    """Return the rows of all cases, with the predicted floor and what the bar asks for."""
+    found = []
+    for name, case in CASES.items():
+        measured = rows(runs_of(name, case), seconds)
+        middle = {row["variant"]: row["us_per_replica_step"] for row in measured}
+        for row in measured:
+            ratio = row["us_per_replica_step"] / middle["fused"]
+            bar = BARS[name].get(row["variant"], "")
+            line = {"case": name, **row, "fused_times_faster": round(ratio, 2), "bar": bar}
+            print(*line.values(), sep="\t", flush=True)
+            found.append(line)
+    return found
 
 
-def engine_run(structure: str, count: int) -> Callable[[], int]:
-    """Return a function that trains one epoch and says how many replica-steps that was."""
-    program = Program(lambda: build(structure), Adam(), epochs=1, batch_size=BATCH)
-    replicas = [Replica(seed, {"learning_rate": 1e-3 * (1 + seed)}) for seed in range(count)]
-    data = task()
+def scaling(seconds: float) -> list[dict[str, Any]]:
+    """Return replica-steps a second of elapsed time by engine and number of replicas."""
+    case, found = CASES["dense"], []
+    for count in (1, 2, 4, 8, 16, 32, 64):
+        variants = {
+            "plain": plain_run(case),
+            "torch engine": engine_run(case, "torch", count),
+            "stacked bmm": stacked_run(case, count),
+            "jax": jax_run(case, "dense", count),
+            "fused, 1 thread": threaded(case, count, 1),
+            "fused, 2 threads": threaded(case, count, 2),
+        }
+        for name, run in variants.items():
+            run()
+            speeds, end = [], time.perf_counter() + seconds
+            while time.perf_counter() < end or len(speeds) < 3:
+                began = time.perf_counter()
+                steps = run()
+                speeds.append(steps / (time.perf_counter() - began))
+            middle = round(statistics.median(speeds))
+            found.append({"engine": name, "replicas": count, "replica_steps_per_second": middle})
+    return found
+
+
+def threaded(case: Case, replicas: int, threads: int, epochs: int = 20) -> Run:
+    """Return the fused engine's run of replicas handed to a pool of threads one by one."""
+    single = engine_run(case, "fused", 1, epochs=epochs)
+    pool = ThreadPoolExecutor(threads)
 
     def run() -> int:
-        train(program, data, replicas, engine="torch")
-        return count * STEPS
+        return sum(pool.map(lambda _: single(), range(replicas)))
 
     return run
 
 
-def plain_run(structure: str, fused: bool) -> Callable[[], int]:
-    """Return the loop that a user writes: module, optimiser, backward, step."""
-    x, y = task().train.inputs[0], task().train.targets[0]
+def draw(found: list[dict[str, Any]], path: Path) -> None:
+    """Draw replica-steps a second against replicas, a line an engine."""
+    import matplotlib.pyplot as plt
 
-    def run() -> int:
-        torch.manual_seed(0)
-        module = build(structure)
-        optimiser = torch.optim.Adam(module.parameters(), lr=1e-3, fused=fused)
-        for rows in torch.randperm(len(x)).split(BATCH):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
-            optimiser.step()
-        return STEPS
-
-    return run
-
-
-def measured(runs: dict[str, Callable[[], int]], seconds: float) -> dict[str, list[float]]:
-    """Return microseconds a replica-step of each run, round by round in turn."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    end = time.perf_counter() + seconds * len(runs)
-    while time.perf_counter() < end or min(map(len, times.values())) < 5:
-        for name, run in runs.items():
-            began = time.process_time()
-            steps = run()
-            times[name].append(1e6 * (time.process_time() - began) / steps)
-    return times
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for engine in dict.fromkeys(row["engine"] for row in found):
+        own = [row for row in found if row["engine"] == engine]
+        x, y = zip(*((r["replicas"], r["replica_steps_per_second"]) for r in own), strict=True)
+        axes.plot(x, y, marker="o", markersize=3, label=engine)
+    axes.set(xscale="log", yscale="log", xlabel="replicas", ylabel="replica-steps / s")
+    axes.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"], minor=False)
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title("Networks 40-100-10, batch 100, Adam", fontsize=10)
+    figure.savefig(path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each variant")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for structure in STRUCTURES:
-        runs = {
-            "plain": plain_run(structure, False),
-            "plain, fused Adam": plain_run(structure, True),
-        }
-        runs |= {f"torch engine, R = {count}": engine_run(structure, count) for count in REPLICAS}
-        times = measured(runs, chosen.seconds)
-        plain = statistics.median(times["plain"])
-        for name, values in times.items():
-            middle = statistics.median(values)
-            row = {
-                "structure": structure,
-                "variant": name,
-                "us_per_replica_step": round(middle, 1),
-                "least": round(min(values), 1),
-                "most": round(max(values), 1),
-                "times_faster_than_plain": round(plain / middle, 2),
-            }
-            rows.append(row)
-            print(*row.values(), sep="\t")
-    write_results(Path(__file__).stem.removeprefix("bench_"), rows)
+    write_results("engine", table(chosen.seconds))
+    found = scaling(chosen.seconds / 4)
+    write_results("engine_scaling", found)
+    draw(found, FOLDER / "engine.svg")
 
 
 if __name__ == "__main__":
