@@ -34,11 +34,13 @@ def by_size(
     title: str = "Accuracy against effective parameters",
     metric: str = "test_accuracy",
     size: str = "effective_parameters",
+    arms: Sequence[str] | None = None,
 ) -> Draw:
-    """Return what draws a metric against a size of the network, published points hollow."""
+    """Return what draws a metric against a size or cost, published points hollow."""
 
     def draw(tables: Tables) -> Picture | None:
         points = read_points(tables, metric, size)
+        points = [point for point in points if arms is None or point.arm in arms]
         if len({point.size for point in points}) < 2:
             return None
         figure = blank(max(4.3, 0.25 * len(points)))
@@ -159,9 +161,10 @@ def _words(
 ) -> tuple[str, str]:
     shown, width = quantity(metric), quantity(size)
     has_published = any(point.published for point in points)
+    biases = " (biases included)" if size in ("parameters", "effective_parameters") else ""
     caption = (
-        f"Mean {shown.label} over seeds with 95 % t intervals against {width.label} (biases "
-        f"included). The grey steps join the arms that no arm of the same size or smaller beats."
+        f"Mean {shown.label} over seeds with 95 % t intervals against {width.label}{biases}. The "
+        f"grey steps join the arms that none beats with as much of it or less."
     )
     if has_published:
         caption += " Hollow markers are the published single runs, dotted to ours."
