@@ -50,18 +50,17 @@ def _devices(run: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def _cache(run: RunConfig) -> Path:
-    from lowdim.data.cache import cache_folder
+    from lowdim.config.data_root import cache_folder
 
     return cache_folder(run.cache)
 
 
 def _data(run: RunConfig) -> str:
     """Say whether the files of real MNIST lie below the data folder."""
-    if run.data_root is None:
-        return "no folder configured (key data_root); MNIST-1D needs none"
-    found = sorted(Path(run.data_root).rglob("*-ubyte*"))
-    where = f"{found[0].parent}: {len(found)} files of MNIST" if found else "no MNIST there"
-    return f"{run.data_root} ({where})"
+    from lowdim.config.data_root import data_folder, mnist_lacks
+
+    gone = mnist_lacks(run.data_root)
+    return f"{data_folder(run.data_root)}, {f'{gone} is not there' if gone else 'MNIST is there'}"
 
 
 def _folder(path: Path) -> str:

@@ -87,6 +87,12 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def new_project(cache):
+    """A function from a folder to a project in it that was never run."""
+    return lambda folder: Project(folder, cache)
+
+
 @pytest.fixture
 def project(tmp_path, cache) -> Project:
     """A project that was never run."""

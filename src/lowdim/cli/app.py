@@ -62,10 +62,12 @@ def plan_command(
     settings: Settings = None,
 ) -> None:
     """Say what a run trains: replicas, replica-steps, predicted seconds."""
+    from lowdim.cli.lacking import lacking_lines
     from lowdim.cli.plan import plan_lines
 
     run = read_run(config, scale, seeds, settings)
-    typer.echo("\n".join(plan_lines(run, [read_study(run, name) for name in run.studies])))
+    studies = [read_study(run, name) for name in run.studies]
+    typer.echo("\n".join([*plan_lines(run, studies), *lacking_lines(run, studies)]))
 
 
 @app.command("studies")

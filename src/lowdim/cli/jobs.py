@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lowdim.cli.lacking import wants_mnist
 from lowdim.cli.options import config_file, read_study, settings_beyond
 from lowdim.config import load_run
+from lowdim.config.data_root import mnist_lacks
 from lowdim.records import StudyPaths, blocks, code_digest, content_key, study_paths
 
 
@@ -67,7 +69,9 @@ class Jobs:
             for content in arms.values():
                 content["training"].pop("epochs")
         run = self.run
-        sought = [str(run.data_root), run.download] if _sought(arms.values()) else []
+        sought = []
+        if any(wants_mnist(whole.arms[arm].data) for arm in arms):
+            sought = [str(run.data_root), run.download, mnist_lacks(run.data_root) is None]
         return [arms, seeds, run.engine, run.device, run.precision, *sought]
 
     def everything(self) -> list[Path]:
@@ -79,11 +83,6 @@ class Jobs:
             for kind in ("trials", "tuned", "runs", "curves"):
                 files += self.of_blocks(name, kind)
         return files
-
-
-def _sought(arms: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether some arm trains on data that may be absent and appear later."""
-    return any(arm["data"].get("source") == "mnist" for arm in arms)
 
 
 def _as_options(settings: Mapping[str, str], *, without: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from lowdim.cli.lacking import lacking_lines
 from lowdim.cli.options import CONFIG_VARIABLE, config_file, read_study, settings_beyond
 from lowdim.cli.plan import plan_lines
 from lowdim.cli.run_lock import hold
@@ -35,7 +36,7 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
     remove(damaged)
     # The lock above is ours, so no run is alive and Snakemake's own was left by one that died.
     shutil.rmtree(_SNAKEMAKE_LOCKS, ignore_errors=True)
-    _say("\n".join(plan_lines(run, studies)))
+    _say("\n".join([*plan_lines(run, studies), *lacking_lines(run, studies)]))
     before = _times(run.results)
     code = _snakemake(run, lock, "--cores", cores)
     took = duration(time.monotonic() - start)

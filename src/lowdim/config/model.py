@@ -59,4 +59,27 @@ class LinearMapModel(Strict):
         return self
 
 
-ModelConfig = Annotated[MlpModel | LinearMapModel, Field(discriminator="name")]
+class Conv1dModel(Strict):
+    """A convolutional network over a sequence of `inputs` numbers.
+
+    A convolution of width `kernel`, ReLU and a halving by maximum for each of `channels`, then a
+    layer of `hidden` units with ReLU, then the outputs.
+    """
+
+    name: Literal["conv1d"] = "conv1d"
+    inputs: Count
+    outputs: Count
+    channels: Annotated[list[Count], Field(min_length=1)]
+    hidden: Count
+    kernel: Count = 3
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Conv1dModel:
+        if self.inputs >> len(self.channels) == 0:
+            raise ValueError(f"{self.inputs} inputs cannot be halved {len(self.channels)} times")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {self.kernel}")
+        return self
+
+
+ModelConfig = Annotated[MlpModel | LinearMapModel | Conv1dModel, Field(discriminator="name")]

@@ -12,7 +12,7 @@ from lowdim.config.model import ModelConfig
 from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
 
 ScaleName = Literal["smoke", "standard", "full"]
-ProbeName = Literal["linear_map_errors", "gradient_rank"]
+ProbeName = Literal["linear_map_errors", "gradient_rank", "gradient_stats"]
 ErrorName = Literal["rel_err", "err_support", "err_null", "err_mixed"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 
@@ -28,6 +28,18 @@ class Crossing(Strict):
     metric: ErrorName | Literal["loss"]
     level: Positive
     read: Annotated[list[ErrorName | Literal["epoch"]], Field(min_length=1)]
+
+
+class Settling(Strict):
+    """How a run settles: its loss over the `final_epochs`, and how soon it is how accurate.
+
+    Gives the metrics `final_loss_variance`, the variance over those epochs of the loss on the
+    monitor split, and `epochs_to_<share>`, the first time, between readings interpolated, at which
+    the accuracy there is that share, in percent, of the best that the run reaches.
+    """
+
+    final_epochs: Annotated[int, Field(ge=2)]
+    shares: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)]
 
 
 class ArmConfig(Strict):
@@ -47,6 +59,7 @@ class ArmConfig(Strict):
     probes: dict[ProbeName, Count] = Field(default_factory=dict)
     crossings: list[Crossing] = Field(default_factory=list)
     costs: bool = False
+    settling: Settling | None = None
     seeds: Count | None = None
 
     @model_validator(mode="after")

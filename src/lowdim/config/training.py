@@ -169,14 +169,15 @@ OptimiserConfig = Annotated[
 class TrainingConfig(Strict):
     """Epochs over the training samples; batch_size `full` takes them all in every step.
 
-    `step_metrics` keeps each step's loss, squared gradient norm and product with the gradient of
-    the step before.
+    `step_metrics` keeps the loss and the norm of the gradient by step, and its cosine with the
+    gradient of the step before, each averaged over `step_window` steps.
     """
 
     epochs: Count
     batch_size: Count | Literal["full"]
     schedule: Literal["constant", "cosine"] = "constant"
     step_metrics: bool = False
+    step_window: Count = 1
 
 
 class Range(Strict):

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from lowdim.config.data_root import cache_folder
+
 Arrays = dict[str, np.ndarray]
 
 _CHECKSUM = "sha256"
-
-
-def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder given, else that of LOWDIM_CACHE, else the platform's for users' caches."""
-    if folder is None:
-        folder = os.environ.get("LOWDIM_CACHE") or None
-    return _platform_folder() / "lowdim" if folder is None else Path(folder).expanduser()
 
 
 def cached_arrays(
@@ -97,11 +91,3 @@ def _checksum(arrays: Arrays) -> str:
         digest.update(f"{key} {arrays[key].dtype.str} {arrays[key].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[key]).data)
     return digest.hexdigest()
-
-
-def _platform_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -74,7 +75,11 @@ class Compressor:
         scale = torch.where(self.scale.isinf(), 0.0, self.scale)
         kept = z.double() * scale + self.offset - self.matrix @ self.mean
         kept = torch.where(self.scale.isinf(), 0.0, kept)
-        return (self.mean + kept @ torch.linalg.pinv(self.matrix).mT).to(z.dtype)
+        return (self.mean + kept @ self._inverse.mT).to(z.dtype)
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        return torch.linalg.pinv(self.matrix)
 
     def energy_kept(self, x: Tensor) -> float:
         """Return the share of the samples' square distance from the training mean that is kept.
@@ -108,8 +113,9 @@ class CompressedDataset:
 
         A transform drawn by chance is drawn anew for every seed and gives a set each; any other
         gives one set. Fitted to the training samples alone. Memory: sets * samples * outputs.
-        The task's `facts` are `energy_kept` (sets,) of the test images, and of the first image of
-        each class `images` (1, classes, features) and `kept_images` (sets, classes, features).
+        The task's `facts` are `image_energy_kept` (sets,), the share of the test images, and of the
+        first image of each class `images` (1, classes, features) and `kept_images` (sets, classes,
+        features).
         """
         if task.train.sets != 1:
             raise ValueError(f"task must have one set of images, got {task.train.sets}")
@@ -151,7 +157,7 @@ def _facts(task: Task, compressors: Sequence[Compressor]) -> dict[str, Tensor]:
     firsts = [int((classes == c).nonzero()[0]) for c in classes.unique()]
     shown = images[firsts]
     return {
-        "energy_kept": torch.tensor([c.energy_kept(images) for c in compressors]),
+        "image_energy_kept": torch.tensor([c.energy_kept(images) for c in compressors]),
         "images": shown[None],
         "kept_images": torch.stack([c.inverse(c.transform(shown)) for c in compressors]),
     }

@@ -9,16 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lowdim.data.cache import cache_folder
+from lowdim.config.data_root import MNIST_FILES as FILES
+from lowdim.config.data_root import data_folder
 from lowdim.data.task import Split, Task
-
-# bytes and md5 of the original files, unzipped
-FILES = {
-    "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
-}
 
 
 class DataUnavailableError(RuntimeError):
@@ -53,16 +46,6 @@ def mnist_task(
         "test": _split(test_x, test_y),
     }
     return Task("mnist", "cross_entropy", _split(train_x[train], train_y[train]), held_out)
-
-
-def data_folder(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder given, else that of LOWDIM_DATA, else `data` in the cache folder.
-
-    In it, MNIST/raw holds the files as `torchvision.datasets.MNIST` lays them out.
-    """
-    if root is None:
-        root = os.environ.get("LOWDIM_DATA") or None
-    return cache_folder() / "data" if root is None else Path(root).expanduser()
 
 
 def find_mnist(root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Path:

@@ -58,6 +58,19 @@ QUANTITIES = {
     "validation_loss": Quantity("validation loss", **_ERROR),  # type: ignore[arg-type]
     "learning_rate": Quantity("learning rate", scale="log"),
     "rank": Quantity("rank", decimals=1),
+    "image_energy_kept": Quantity("energy of the images kept", better="greater"),
+    "step_loss": Quantity("loss", **_ERROR),  # type: ignore[arg-type]
+    "final_loss_variance": Quantity("variance of the final loss", **_ERROR),  # type: ignore[arg-type]
+    "epochs_to_90": Quantity("epochs to 90 % of the best accuracy", better="less"),
+    "epochs_to_95": Quantity("epochs to 95 % of the best accuracy", better="less"),
+    "gradient_norm": Quantity("norm of the gradient", scale="log"),
+    "gradient_cosine": Quantity("cosine of successive gradients"),
+    "mean_gradient_norm": Quantity("norm of the mean gradient", scale="log"),
+    "mean_gradient_norm.fc1": Quantity("norm of the mean gradient, fc1", scale="log"),
+    "mean_gradient_norm.fc2": Quantity("norm of the mean gradient, fc2", scale="log"),
+    "gradient_noise": Quantity("noise of a batch's gradient", scale="log"),
+    "signal_to_noise": Quantity("signal to noise of a batch's gradient", scale="log"),
+    "batch_cosine": Quantity("cosine of two batches' gradients"),
     "rel_err": Quantity("relative error", **_ERROR),  # type: ignore[arg-type]
     "err_support": Quantity("error on the support", **_ERROR),  # type: ignore[arg-type]
     "err_null": Quantity("error off the support", **_ERROR),  # type: ignore[arg-type]

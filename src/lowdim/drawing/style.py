@@ -86,8 +86,8 @@ class ArmStyle:
 def arm_styles(study: Study) -> dict[str, ArmStyle]:
     """Return one look an arm: colour and marker by family, line style by place within it.
 
-    A family is what the arms differ in first: the kind of layer, else the width of a product, the
-    model, the optimiser or the data; else each arm is its own.
+    A family is what the arms differ in first: the kind of layer, else the transform of the data,
+    the width of a product, the model, the optimiser or the data; else each arm is its own.
     """
     families = _families(study)
     looks = dict(_KNOWN)
@@ -114,6 +114,7 @@ def _taken(looks: dict[str, tuple[str, str]]) -> set[str]:
 def _families(study: Study) -> dict[str, str]:
     told: tuple[Callable[[ArmConfig], str], ...] = (
         _structure,
+        lambda arm: getattr(arm.data, "transform", ""),
         lambda arm: str(getattr(arm.model, "width", None)),
         lambda arm: arm.model.name,
         _update,

@@ -159,5 +159,8 @@ class Tables:
 def _joined(paths: Sequence[Path]) -> pd.DataFrame:
     import pandas as pd
 
-    frames = [frame for frame in map(read_table, paths) if not frame.empty]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"arm": []})
+    frames = list(map(read_table, paths))
+    filled = [frame for frame in frames if not frame.empty]
+    if filled:
+        return pd.concat(filled, ignore_index=True)
+    return frames[0] if frames else pd.DataFrame({"arm": []})

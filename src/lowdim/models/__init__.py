@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from torch import nn
 
-from lowdim.config.model import LinearMapModel, ModelConfig
+from lowdim.config.model import Conv1dModel, LinearMapModel, ModelConfig
+from lowdim.models.conv1d import Conv1dNet
 from lowdim.models.linear_map import DeepLinear, shallow_linear
 from lowdim.models.mlp import Mlp
 
-__all__ = ["DeepLinear", "Mlp", "build_model", "shallow_linear"]
+__all__ = ["Conv1dNet", "DeepLinear", "Mlp", "build_model", "shallow_linear"]
 
 
 def build_model(config: ModelConfig) -> nn.Module:
     """Return a freshly initialised network; draws come from torch's global generator."""
     if isinstance(config, LinearMapModel):
         return _linear_map(config)
+    if isinstance(config, Conv1dModel):
+        return Conv1dNet(
+            config.inputs,
+            config.outputs,
+            channels=config.channels,
+            hidden=config.hidden,
+            kernel=config.kernel,
+        )
     layers = [(layer.kind, layer.options()) for layer in config.layers]
     return Mlp(config.sizes, layers, config.activation)
 

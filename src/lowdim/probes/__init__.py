@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lowdim.probes.gradient_rank import GradientRank
+from lowdim.probes.gradient_stats import GradientStats
 from lowdim.probes.linear_map import LinearMapErrors, linear_map_errors
 
 if TYPE_CHECKING:
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 PROBES: dict[str, Callable[[Task, int, Rule, int | None], Any]] = {
     "linear_map_errors": lambda task, every, *_: LinearMapErrors(task.facts["target_map"], every),
     "gradient_rank": lambda task, every, rule, batch: GradientRank(task, rule, batch, every),
+    "gradient_stats": lambda task, every, _, batch: GradientStats(task, every, batch),
 }
 
-__all__ = ["PROBES", "GradientRank", "LinearMapErrors", "build_probe", "linear_map_errors"]
+__all__ = [
+    "PROBES",
+    "GradientRank",
+    "GradientStats",
+    "LinearMapErrors",
+    "build_probe",
+    "linear_map_errors",
+]
 
 
 def build_probe(name: str, task: Task, every: int, *, rule: Rule, batch_size: int | None) -> Any:

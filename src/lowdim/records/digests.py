@@ -20,6 +20,7 @@ _TRAINING = (
     "lowdim.studies.execute",
     "lowdim.studies.programs",
     "lowdim.studies.readings",
+    "lowdim.studies.settling",
     "lowdim.studies.tasks",
     "lowdim_kernels",
 )

@@ -56,7 +56,17 @@ def _data(arm: ArmConfig) -> str:
             f"and one fifth to test, and two further draws: {told['monitor']:,} samples for curves "
             f"and {told['fresh']:,} for the accuracy on fresh data."
         )
+    if told["name"] == "compressed":
+        return _compressed(told)
     return _listed(told)
+
+
+def _compressed(told: dict[str, Any]) -> str:
+    source = {"mnist": "MNIST", "digits": "8×8 digits"}[told["source"]]
+    count = f"{told['samples']:,} samples of " if told["samples"] else ""
+    scaled = ", each divided by its deviation" if told["scale_features"] else ""
+    transform = told["transform"].replace("_", " ")
+    return f"{count}{source}, {transform} to {told['outputs']} numbers{scaled}."
 
 
 def _network(arm: ArmConfig) -> str:

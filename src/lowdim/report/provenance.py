@@ -29,7 +29,7 @@ def _of_runs(tables: Tables) -> list[tuple[str, str]]:
     runs, trials = tables.runs, tables.trials
     counted = f"{len(runs)} final runs, {len(trials)} tuning trials"
     seconds = sum(float(frame["seconds"].sum()) for frame in (runs, trials) if "seconds" in frame)
-    pairs = zip(runs["engine"], runs["device"], strict=True)
+    pairs = zip(runs.get("engine", ()), runs.get("device", ()), strict=True)
     return [
         ("replicas", f"{counted}, {seconds:,.0f} s of work"),
         ("engine and device", _joined(f"{engine} on {device}" for engine, device in pairs)),

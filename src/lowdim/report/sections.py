@@ -12,7 +12,7 @@ from lowdim.config import RunConfig, Study, UserError
 from lowdim.drawing.quantities import QUANTITIES, quantity
 from lowdim.drawing.tables import ResultFiles, Tables
 from lowdim.figures import INDEX
-from lowdim.records import read_json, study_paths
+from lowdim.records import read_json, sidecar, study_paths
 from lowdim.report.method import arms_table, protocol
 from lowdim.report.provenance import provenance_rows
 from lowdim.report.published import published_rows
@@ -20,6 +20,7 @@ from lowdim.report.verdicts import verdict_rows
 
 _EDGE_SHARE = 0.25
 _NOT_IN_TABLE = {"seconds", "diverged"}
+_OF_A_LAYER = "mean_gradient_norm."
 
 
 @dataclass
@@ -70,6 +71,8 @@ def notes(tables: Tables) -> list[str]:
     said = []
     if tables.study.scale == "smoke":
         said.append("This is the scale `smoke`: it shows that everything runs, and nothing else.")
+    for reason, labels in _unavailable(tables).items():
+        said.append(f"Left out, for want of data: {', '.join(labels)}. {reason}.")
     for arm in tables.study.arms:
         if seeds := tables.diverged(arm):
             count = f"{len(seeds)} of {tables.study.seeds} runs"
@@ -78,6 +81,16 @@ def notes(tables: Tables) -> list[str]:
     for arm, choices in tables.tuned.items():
         said += _edges(tables, arm, choices)
     return said
+
+
+def _unavailable(tables: Tables) -> dict[str, list[str]]:
+    """Return the labels of arms whose data could not be had, by the reason told when training."""
+    found: dict[str, list[str]] = {}
+    for path in map(sidecar, tables.files.runs):
+        missing = read_json(path).get("unavailable", {}) if path.exists() else {}
+        for arm, reason in missing.items():
+            found.setdefault(reason, []).append(tables.label(arm))
+    return found
 
 
 def _edges(tables: Tables, arm: str, choices: dict[str, Any]) -> list[str]:
@@ -96,15 +109,22 @@ def _edges(tables: Tables, arm: str, choices: dict[str, Any]) -> list[str]:
 
 def _results(tables: Tables) -> dict[str, Any]:
     """Return heads and cells of the table of all arms."""
-    measured = [m for m in tables.summary["metric"].unique() if m not in _NOT_IN_TABLE]
+    measured = [m for m in tables.summary["metric"].unique() if _is_in_table(m)]
     order = {metric: place for place, metric in enumerate(QUANTITIES)}
     metrics = sorted(measured, key=lambda metric: order.get(metric, len(order)))
     rows = []
     for arm in tables.study.arms:
         found = [tables.row(arm, metric) for metric in metrics]
+        if all(row is None for row in found):
+            continue
         cells = [None if row is None else row.to_dict() for row in found]
         rows.append({"arm": arm, "label": tables.label(arm), "cells": cells})
     return {"metrics": [(metric, quantity(metric).axis) for metric in metrics], "rows": rows}
+
+
+def _is_in_table(metric: str) -> bool:
+    """Whether a metric has a column; the shares of single layers do not."""
+    return metric not in _NOT_IN_TABLE and not metric.startswith(_OF_A_LAYER)
 
 
 def _figure(entry: dict[str, Any], folder: Path, page: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from lowdim.config import Contrast, Study
 from lowdim.drawing.quantities import quantity
 from lowdim.report.numbers import amount, is_number, times
 
-MARKS = {"supported": "✓", "not supported": "✗", "undecided": "?"}
+MARKS = {"supported": "✓", "not supported": "✗", "undecided": "?", "not run": "–"}
 
 
 def verdict_rows(verdicts: list[dict[str, Any]], study: Study) -> list[dict[str, Any]]:
@@ -82,6 +82,8 @@ def _sentence(row: dict[str, Any]) -> str:
         if count == 1
         else ("every comparison shows" if every else "at least one comparison shows")
     )
+    if row["verdict"] == "not run":
+        return "Not run: an arm that it compares has no runs; the reason stands above."
     if row["verdict"] == "supported":
         return f"Supported: {which} what was asked, and chance is an unlikely reason."
     if row["verdict"] == "not supported":

@@ -18,6 +18,7 @@ from lowdim.engine.seeds import built
 from lowdim.models import build_model
 from lowdim.records import ReplicaRecord
 from lowdim.studies.programs import PlannedReplica
+from lowdim.studies.settling import by_window, settled
 
 _ROUNDING = 1e-6
 _IMAGES = ("images", "kept_images")
@@ -32,12 +33,13 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
         **readings_of_probes(result),
         **readings_at_crossings(arm, result),
         **result.costs,
+        **_settled(arm, result),
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
         "device": result.device,
         "seconds": result.seconds,
     }
-    curves, times = dict(result.curves), dict(result.times)
+    curves, times = by_window(result, arm.training.step_window)
     if planned.replica.seed == 0 and result.diverged_epoch is None:
         curves |= (weights := _materialised(arm, result))
         times |= {pair: np.array([[arm.training.epochs, 0]], np.int32) for pair in weights}
@@ -108,6 +110,14 @@ def _read_by_crossings(result: ReplicaResult, name: str) -> np.ndarray:
     if name == "epoch":
         return result.times[monitor][:, 0].astype(np.float64)
     return result.curves[monitor if name == "loss" else ("weights", name)]
+
+
+def _settled(arm: ArmConfig, result: ReplicaResult) -> dict[str, float]:
+    """Return how a run settled, where that is asked for and it came to its end."""
+    if arm.settling is None or result.diverged_epoch is not None:
+        return {}
+    loss, accuracy = (result.curves["monitor", metric] for metric in ("loss", "accuracy"))
+    return settled(arm.settling, loss, accuracy)
 
 
 def crossed(curve: np.ndarray, other: np.ndarray, crossing: Crossing) -> float | None:

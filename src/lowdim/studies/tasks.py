@@ -8,6 +8,7 @@ from pathlib import Path
 from lowdim.config import ArmConfig, RunConfig, Study
 from lowdim.config.data import CompressedData, DataConfig, LinearMapData, Mnist1dData
 from lowdim.data import (
+    TRANSFORMS,
     CompressedDataset,
     DataUnavailableError,
     Task,
@@ -67,22 +68,34 @@ class TaskShelf:
     def parts(self, arms: Mapping[str, ArmConfig]) -> Iterator[list[str]]:
         """Yield arms whose tasks are on the shelf, those on the same data together.
 
-        A part ends with the task that brings the memory of all to `run.memory_gib`; before the
-        next one they are dropped.
+        A part ends before the task that would bring the memory of all, and of the images they are
+        made of, above `run.memory_gib`; before the next one they are dropped.
         """
         groups: dict[str, list[str]] = {}
         for name, arm in arms.items():
             groups.setdefault(arm.data.model_dump_json(), []).append(name)
         part: list[str] = []
         for names in groups.values():
-            self.task(arms[names[0]].data)
-            part += names
-            if sum(map(_bytes, self._built.values())) >= self.run.memory_gib * 2**30:
+            config = arms[names[0]].data
+            there = sum(map(_bytes, (*self._built.values(), *self._images.values())))
+            if part and there + self._needed(config) > self.run.memory_gib * 2**30:
                 yield part
                 part = []
                 self._built.clear()
+            self.task(config)
+            part += names
         if part:
             yield part
+
+    def _needed(self, config: DataConfig) -> int:
+        """Return the memory that a task will take, where it takes much."""
+        if not isinstance(config, CompressedData):
+            return 0
+        source = self._source(config.source, config.samples)
+        samples = sum(split.samples for split in (source.train, *source.held_out.values()))
+        drawn = TRANSFORMS[config.transform].drawn
+        sets = self._seeds[config.model_dump_json()] if drawn else 1
+        return sets * samples * config.outputs * source.train.inputs.element_size()
 
     def _mnist1d(self, config: Mnist1dData, seeds: int) -> Task:
         task = mnist1d_task(
