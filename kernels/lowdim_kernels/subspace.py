@@ -1,9 +1,11 @@
-"""Leading singular triplets of large matrices by subspace iteration with CholeskyQR, cold or warm.
+"""Leading singular triplets of large matrices from a block Krylov space, cold or warm.
 
-Products with G stay in its dtype; what is narrow (orthonormalisation, the last small
-decomposition) is done in float64, where the Gram matrix of a block is accurate enough for one
-Cholesky factor. A matrix whose blocks come out too close to dependent is done again by Householder
-reflections, by itself.
+G and G^T are applied in turn as in subspace iteration, and the last two blocks of left vectors are
+kept, not one: the images of both are known, so the larger space costs no further product (Musco
+and Musco, "Randomized Block Krylov Methods for Stronger and Faster Approximate SVD", 2015).
+Products with G stay in its dtype; what is narrow is done in float64, where the Gram matrix of a
+block is accurate enough for one Cholesky factor. A matrix whose blocks come out too close to
+dependent is done again by Householder reflections, by itself.
 """
 
 from collections.abc import Callable
@@ -15,18 +17,34 @@ from torch import Tensor
 Triplets = tuple[Tensor, Tensor, Tensor]
 # A pivot of Cholesky, or a singular value, below this part of the largest is not divided by.
 LEAST_RATIO = 1e-5
+# The square of what a direction of the older block has outside the newer one, to count as new.
+LEAST_NEW = 1e-6
+# Keeps the Cholesky factor of a singular Gram matrix real.
+ROUNDING = 1e-14
 
 
 def iterated_triplets(
-    g: Tensor, k: int, oversample: int, iterations: int, start: Tensor | None
+    g: Tensor,
+    k: int,
+    oversample: int,
+    iterations: int,
+    start: Tensor | None,
+    decompose: Callable[[Tensor, int], Triplets],
 ) -> Triplets:
-    """Return U, S and V after G, `iterations` times G G^T, and G^T on some more than k columns."""
+    """Return U, S and V after G, `iterations` times G G^T, and G^T on some more than k columns.
+
+    `decompose` gives the leading triplets of small matrices.
+    """
     first = first_columns(g, width_of(g, k, oversample), start)
-    u, pivots = _iterated(g, first, iterations, _by_cholesky)
+    u, pivots = _by_cholesky(g @ first)
+    older = image = None
+    for _ in range(iterations):
+        older, image = u, g.mT @ u.to(g)
+        u, pivots = _by_cholesky(g @ _by_cholesky(image)[0].to(g))
     b = (g.mT @ u.to(g)).double()
-    values, w = torch.linalg.eigh(b.mT @ b)
-    w = w[..., -k:].flip(-1)
-    s = values[..., -k:].flip(-1).clamp_min(0).sqrt()
+    if older is not None and image is not None:
+        u, b = _with_older(u, b, older, image.double())
+    s, w = _leading_of_gram(b.mT @ b, k, decompose)
     results = ((u @ w).to(g), s.to(g), (b @ (w / s.unsqueeze(-2))).to(g))
     sound = pivots.amin(-1) > LEAST_RATIO * pivots.amax(-1)
     sound &= s[:, -1] > LEAST_RATIO * s[:, 0]
@@ -36,6 +54,28 @@ def iterated_triplets(
         for target, other in zip(results, again):
             target[places] = other.to(target)
     return results
+
+
+def _with_older(u: Tensor, b: Tensor, older: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an orthonormal basis of both blocks and its image under G^T; zero where dependent."""
+    shared = u.mT @ older
+    rest = older - u @ shared
+    squares, directions = torch.linalg.eigh(rest.mT @ rest)
+    new = squares > LEAST_NEW
+    turn = directions * torch.where(new, torch.where(new, squares, 1.0).rsqrt(), 0.0).unsqueeze(-2)
+    return torch.cat([u, rest @ turn], -1), torch.cat([b, (image - b @ shared) @ turn], -1)
+
+
+def _leading_of_gram(
+    square: Tensor, k: int, decompose: Callable[[Tensor, int], Triplets]
+) -> tuple[Tensor, Tensor]:
+    """Return the roots of the leading eigenvalues, and their vectors."""
+    total = square.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    lift = ROUNDING * total * torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    lower, failed = torch.linalg.cholesky_ex(square + lift)
+    sound = (failed == 0)[:, None, None]
+    _, s, w = decompose(torch.where(sound, lower.mT, 0.0), k)
+    return s, w
 
 
 def _carefully(g: Tensor, k: int, first: Tensor, iterations: int) -> Triplets:

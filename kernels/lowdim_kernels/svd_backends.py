@@ -85,7 +85,9 @@ def triplets_on_cpu(
         return _iterated_in_lanes(k, oversample, iterations, check, g, start, tag)
     if method == "iterate":
         return _around_infinite(
-            check, g, lambda finite: iterated_triplets(finite, k, oversample, iterations, start)
+            check,
+            g,
+            lambda finite: iterated_triplets(finite, k, oversample, iterations, start, _small),
         )
     if in_lanes:
         return _in_lanes(g, k, check, method, tag)
@@ -209,6 +211,12 @@ def _in_lanes(g: Tensor, k: int, check: bool, method: str, tag: Any) -> Triplets
     least_tail = LEAST_TAIL[g.dtype] if method == "auto" else 0.0
     options = (ROUNDS[g.dtype], PASSES[g.dtype], least_tail, tag)
     return _run(gram_svd, (g.contiguous(),), k, check, options)
+
+
+def _small(g: Tensor, k: int) -> Triplets:
+    if g.is_cpu and min(g.shape[1:]) <= LARGEST_IN_LANES:
+        return _in_lanes(g, k, False, "gram", TAG[g.dtype])
+    return _by_lapack(g, k)
 
 
 def _iterated_in_lanes(
