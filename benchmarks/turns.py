@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-LEAST_MS = 1.0
+LEAST_MS = 2.0
 LEAST_ROUNDS = 5
 
 
@@ -23,14 +23,17 @@ def alternated(
 ) -> dict[str, list[float]]:
     """Return milliseconds of each run, round by round in turn, after a warm-up.
 
-    A run of less than a millisecond is repeated to fill one, so that what the others left in the
-    caches does not count. The clock is CPU time of the process unless another is given.
+    A short run is repeated to fill two milliseconds, and called half as often before that, untimed,
+    so that what the others left in the caches does not count. The clock is CPU time of the
+    process unless another is given.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     repeats = {name: _repeats(run, clock) for name, run in runs.items()}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, times.values())) < LEAST_ROUNDS:
         for name, run in runs.items():
+            for _ in range(repeats[name] // 2):
+                run()
             began = clock()
             for _ in range(repeats[name]):
                 run()
@@ -39,11 +42,14 @@ def alternated(
 
 
 def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
+    """Return how many calls fill the least time, by the quickest of some: once caches are warm."""
     run()
-    run()
-    began = clock()
-    run()
-    return max(1, min(1000, round(LEAST_MS / max(1e3 * (clock() - began), 1e-4))))
+    took, end = [], time.perf_counter() + 0.05
+    while len(took) < 3 or time.perf_counter() < end:
+        began = clock()
+        run()
+        took.append(clock() - began)
+    return max(1, min(500, round(1e-3 * LEAST_MS / max(min(took), 1e-6))))
 
 
 def summary(times: list[float]) -> dict[str, float]:

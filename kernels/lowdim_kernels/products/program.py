@@ -76,6 +76,8 @@ def product(
 ) -> list[int]:
     """Return the record that writes, or adds, `count` products; shape is rows, columns, depth.
 
+    Products that are added share C: its matrices have no step.
+
     Small matrices go through a tile one after another, large ones whole, to find B in cache.
     """
     rows, columns, depth = shape

@@ -36,14 +36,18 @@ class ProductTiles:
 
     def __init__(self, e: Emitter) -> None:
         self.e = e
-        self.panels = {
-            width: self._panel(f"panel_{width}", width, heights, False)
-            for width, heights in panels(e.target).items()
-        }
-        self.part = self._panel("part", 1, panels(e.target)[1], True)
+        self.written, self.added = self._panels("write"), self._panels("add")
 
     def emit(self, f: Any, record: Any) -> None:
         """Emit the products of a record's matrices, `together` of them at a time in a tile."""
+        b = self.e.builder
+        with b.if_else(b.icmp_signed("!=", f.add, index(0))) as (adds, writes):
+            with adds:
+                self._emit(f, record, *self.added)
+            with writes:
+                self._emit(f, record, *self.written)
+
+    def _emit(self, f: Any, record: Any, whole: dict[int, ir.Function], part: ir.Function) -> None:
         e, b = self.e, self.e.builder
 
         def some(first, _):
@@ -51,7 +55,7 @@ class ProductTiles:
             a = e.step_by(f.a, first, f.a_step)
             right, out = e.step_by(f.b, first, f.b_step), e.step_by(f.c, first, f.c_step)
             left = f.columns
-            for width, panel in self.panels.items():
+            for width, panel in whole.items():
                 lanes = width * e.lanes
 
                 def along(_, places, panel=panel, width=width, count=count, a=a):
@@ -62,12 +66,23 @@ class ProductTiles:
                 right, out = e.loop_or_none(times, [right, out], along)
                 left = b.srem(left, index(lanes))
             with b.if_then(b.icmp_signed(">", left, index(0))):
-                b.call(self.part, [a, right, out, record, count, left])
+                b.call(part, [a, right, out, record, count, left])
 
         e.loop(f.count, [], some, step=f.together)
 
-    def _panel(self, name: str, width: int, heights: tuple[int, ...], masked: bool) -> ir.Function:
-        """Return the function for the columns of some vectors: all rows, by tiles."""
+    def _panels(self, verb: str) -> tuple[dict[int, ir.Function], ir.Function]:
+        """Return the functions for whole vectors, by their number, and for what is left."""
+        heights = panels(self.e.target)
+        whole = {width: self._panel(verb, width, heights[width], masked=False) for width in heights}
+        return whole, self._panel(verb, 1, heights[1], masked=True)
+
+    def _panel(
+        self, verb: str, width: int, heights: tuple[int, ...], *, masked: bool
+    ) -> ir.Function:
+        """Return the function for the columns of some vectors: all rows, by tiles.
+
+        A tile that adds sums over all matrices before it meets C, which they share.
+        """
         e = self.e
 
         def body(a, right, out, record, count, lanes):
@@ -80,7 +95,6 @@ class ProductTiles:
             b_row, b_step = field("b_row"), field("b_step")
             c_row, c_step = field("c_row"), field("c_step")
             rows, depth = field("rows"), field("depth")
-            adds = b.icmp_signed("!=", field("add"), index(0))
             mask = first_lanes(e, lanes) if masked else None
             for height in heights:
                 tile = _Tile(e, height, width, mask)
@@ -88,14 +102,20 @@ class ProductTiles:
                 def block(_, places, tile=tile, height=height):
                     now_a, now_c = places
 
-                    def each(_, sides, tile=tile):
-                        left, middle, target = sides
-                        tile.emit(
-                            (left, a_row, a_column), (middle, b_row), (target, c_row), depth, adds
-                        )
-                        return [b.add(t, s) for t, s in zip(sides, (a_step, b_step, c_step))]
+                    def each(_, carried, tile=tile):
+                        left, middle, target, *sums = carried
+                        sums = tile.sums((left, a_row, a_column), (middle, b_row), depth, sums)
+                        if verb == "write":
+                            tile.write(target, c_row, sums)
+                        following = [
+                            b.add(left, a_step), b.add(middle, b_step), b.add(target, c_step)
+                        ]  # fmt: skip
+                        return [*following, *(sums if verb == "add" else [])]
 
-                    e.loop(count, [now_a, right, now_c], each)
+                    sums = tile.zeros() if verb == "add" else []
+                    sums = e.loop(count, [now_a, right, now_c, *sums], each)[3:]
+                    if verb == "add":
+                        tile.write(now_c, c_row, sums, add=True)
                     high = index(height)
                     return [e.step_by(now_a, high, a_row), e.step_by(now_c, high, c_row)]
 
@@ -103,7 +123,7 @@ class ProductTiles:
                 a, out = e.loop_or_none(times, [a, out], block)
                 rows = b.srem(rows, index(height))
 
-        return e.function(name, 6, body)
+        return e.function(f"{verb}_{width}" + "_part" * masked, 6, body)
 
 
 class _Tile:
@@ -115,8 +135,12 @@ class _Tile:
         self.vectors = vectors
         self.mask = mask
 
-    def emit(self, a: tuple, right: tuple, out: tuple, depth: Any, adds: Any) -> None:
-        """Write the loop over the depth, then the sums to C."""
+    def zeros(self) -> list[Any]:
+        """Return the sums of nothing."""
+        return [self.e.constant(0.0)] * (self.rows * self.vectors)
+
+    def sums(self, a: tuple, right: tuple, depth: Any, start: list[Any]) -> list[Any]:
+        """Write the loop over the depth and return its sums, on top of `start` if there are."""
         e, b = self.e, self.e.builder
         left, a_row, a_column = a
         # Four rows share one moving address: sixteen would not fit the registers.
@@ -136,17 +160,12 @@ class _Tile:
                     sums[k] = e.multiply_add(number, vectors[v], sums[k])
             return [b.add(place, right[1]), *(b.add(t, a_column) for t in places), *sums]
 
-        zeros = [e.constant(0.0)] * (self.rows * self.vectors)
-        sums = e.loop(depth, [right[0], *lefts, *zeros], along)[1 + len(lefts) :]
-        with b.if_else(adds) as (added, written):
-            with added:
-                self._write(out, sums, add=True)
-            with written:
-                self._write(out, sums, add=False)
+        carried = [right[0], *lefts, *(start or self.zeros())]
+        return e.loop(depth, carried, along)[1 + len(lefts) :]
 
-    def _write(self, out: tuple, sums: list[Any], *, add: bool) -> None:
+    def write(self, place: Any, c_row: Any, sums: list[Any], *, add: bool = False) -> None:
+        """Write the sums to C, or add them."""
         e = self.e
-        place, c_row = out
         for r in range(self.rows):
             for v in range(self.vectors):
                 value = sums[r * self.vectors + v]
