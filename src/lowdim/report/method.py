@@ -10,6 +10,15 @@ from lowdim.config import ArmConfig, Study
 from lowdim.drawing.quantities import quantity
 
 Flat = dict[str, str]
+_OPTIMISERS = {
+    "adam": "Adam",
+    "sgd": "SGD",
+    "proximal_sgd": "SGD with a proximal step",
+    "lrg_adam": "LRG-Adam",
+    "muon": "Muon",
+    "galore": "GaLore",
+    "dion": "Dion",
+}
 
 
 def protocol(study: Study) -> list[str]:
@@ -27,6 +36,11 @@ def protocol(study: Study) -> list[str]:
         texts = dict.fromkeys(words(arm) for arm in arms)
         said = next(iter(texts)) if len(texts) == 1 else "differs between arms; see the table."
         lines.append(f"{title}: {said}")
+    if any(arm.costs for arm in arms):
+        lines.append(
+            "Costs: a step of one network, loss, gradients and update, in plain PyTorch on one "
+            "thread (CPU time), whatever engine trained; medians, timed in turn with Adam's step."
+        )
     lines.append(f"Seeds: {study.seeds} an arm, each with its own start, order and tuning.")
     return lines
 
@@ -54,11 +68,28 @@ def _data(arm: ArmConfig) -> str:
         return (
             f"MNIST-1D, {told['samples']:,} samples of the published draw, four fifths to train "
             f"and one fifth to test, and two further draws: {told['monitor']:,} samples for curves "
-            f"and {told['fresh']:,} for the accuracy on fresh data."
+            f"and {told['fresh']:,} for the accuracy on fresh data.{_noise(told)}"
         )
+    if told["name"] == "linear_map":
+        return _linear_map(told)
     if told["name"] == "compressed":
         return _compressed(told)
     return _listed(told)
+
+
+def _linear_map(told: dict[str, Any]) -> str:
+    values = ", ".join(f"{value:g}" for value in told["singular_values"])
+    moments = " Training uses their second moments." if told["statistics"] else ""
+    return (
+        f"{told['samples']:,} samples of a linear map from {told['inputs']} to {told['outputs']} "
+        f"numbers with the singular values {values}, drawn anew for every seed, and "
+        f"{told['monitor']:,} more for curves.{moments}"
+    )
+
+
+def _noise(told: dict[str, Any]) -> str:
+    share = told.get("label_noise")
+    return f" Of the training labels {100 * share:g} % are wrong." if share else ""
 
 
 def _compressed(told: dict[str, Any]) -> str:
@@ -74,7 +105,21 @@ def _network(arm: ArmConfig) -> str:
     if told["name"] == "mlp":
         sizes = "-".join(map(str, told["sizes"]))
         return f"{sizes}, activation {told['activation']}."
+    if told["name"] == "linear_map":
+        return _map(told)
     return _listed(told)
+
+
+def _map(told: dict[str, Any]) -> str:
+    entries = f"entries of deviation {told['scale']:g}"
+    if told["width"] is not None:
+        return f"W U of width {told['width']}, {entries}."
+    starts = {
+        "normal": f"with {entries}",
+        "zero": "at zero",
+        "product": f"as a product of width {told['product_width']}, {entries}",
+    }
+    return f"one matrix, started {starts[told['start']]}."
 
 
 def _weights(arm: ArmConfig) -> str:
@@ -101,7 +146,7 @@ def _gain(told: dict[str, Any]) -> str:
 
 def _optimiser(arm: ArmConfig) -> str:
     told = arm.optimiser.model_dump(mode="json", exclude_none=True)
-    name = {"adam": "Adam", "sgd": "SGD"}.get(told.pop("name"), arm.optimiser.name)
+    name = _OPTIMISERS.get(told.pop("name"), arm.optimiser.name)
     return f"{name} ({_pairs(told)})." if told else f"{name}."
 
 

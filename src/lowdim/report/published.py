@@ -10,6 +10,7 @@ import numpy as np
 from lowdim.analyse.summary import interval
 from lowdim.drawing.quantities import quantity
 from lowdim.drawing.tables import Tables
+from lowdim.report.middles import finite_values, is_wide, shown_row
 from lowdim.report.numbers import amount, times
 
 
@@ -18,7 +19,7 @@ def published_rows(tables: Tables) -> list[dict[str, Any]]:
     rows = []
     for arm, figures in tables.study.published.items():
         for metric, told in figures.items():
-            ours = tables.row(arm, metric)
+            ours = shown_row(tables, arm, metric)
             if ours is None:
                 continue
             rows.append(
@@ -28,15 +29,17 @@ def published_rows(tables: Tables) -> list[dict[str, Any]]:
                     "metric": metric,
                     "metric_label": quantity(metric).label,
                     "published": told,
-                    **{key: ours[key] for key in ("mean", "ci95_low", "ci95_high")},
-                    "sentence": difference(metric, told, _values(tables, arm, metric)),
+                    **{key: ours[key] for key in ("middle", "low", "high", "is_median")},
+                    "sentence": difference(metric, told, finite_values(tables, arm, metric)),
                 }
             )
     return rows
 
 
 def difference(metric: str, told: float, values: np.ndarray) -> str:
-    """Return in words how our mean over seeds stands to a published single figure."""
+    """Return in words how our mean or median over seeds stands to a published single figure."""
+    if is_wide(metric, values):
+        return _of_wide(metric, told, values)
     n, mean, _, low, high = interval(values)
     if math.isclose(told, mean, rel_tol=1e-9):
         return "The same."
@@ -54,14 +57,18 @@ def difference(metric: str, told: float, values: np.ndarray) -> str:
     return f"{text}; the published figure lies outside our 95 % interval {place}."
 
 
+def _of_wide(metric: str, told: float, values: np.ndarray) -> str:
+    shown, least, most = quantity(metric), float(values.min()), float(values.max())
+    place = "within" if least <= told <= most else "outside"
+    return (
+        f"Our median is {times(float(np.median(values)) / told)} the published figure, which lies "
+        f"{place} what our {len(values)} seeds span, {shown.shown(least)} to {shown.shown(most)}."
+    )
+
+
 def _gap(metric: str, told: float, mean: float) -> str:
     shown = quantity(metric)
     way = "higher" if mean > told else "lower"
     if shown.scale == "log" and shown.decimals is None and told > 0 and mean > 0:
         return f"Ours is {times(mean / told)} the published one"
     return f"Ours is {amount(mean - told, shown)} {way}"
-
-
-def _values(tables: Tables, arm: str, metric: str) -> np.ndarray:
-    values = tables.runs.loc[tables.runs["arm"] == arm, metric].to_numpy(float)
-    return values[np.isfinite(values)]

@@ -14,6 +14,7 @@ from lowdim.drawing.tables import ResultFiles, Tables
 from lowdim.figures import INDEX
 from lowdim.records import read_json, sidecar, study_paths
 from lowdim.report.method import arms_table, protocol
+from lowdim.report.middles import shown_row
 from lowdim.report.provenance import provenance_rows
 from lowdim.report.published import published_rows
 from lowdim.report.verdicts import verdict_rows
@@ -114,12 +115,15 @@ def _results(tables: Tables) -> dict[str, Any]:
     metrics = sorted(measured, key=lambda metric: order.get(metric, len(order)))
     rows = []
     for arm in tables.study.arms:
-        found = [tables.row(arm, metric) for metric in metrics]
-        if all(row is None for row in found):
+        cells = [shown_row(tables, arm, metric) for metric in metrics]
+        if not any(cells):
             continue
-        cells = [None if row is None else row.to_dict() for row in found]
         rows.append({"arm": arm, "label": tables.label(arm), "cells": cells})
-    return {"metrics": [(metric, quantity(metric).axis) for metric in metrics], "rows": rows}
+    return {
+        "metrics": [(metric, quantity(metric).axis) for metric in metrics],
+        "rows": rows,
+        "has_medians": any(cell and cell["is_median"] for row in rows for cell in row["cells"]),
+    }
 
 
 def _is_in_table(metric: str) -> bool:
@@ -129,7 +133,8 @@ def _is_in_table(metric: str) -> bool:
 
 def _figure(entry: dict[str, Any], folder: Path, page: Path) -> dict[str, Any]:
     payload = (folder / f"{entry['name']}.svg").read_bytes()
-    links = [(e.upper(), _link(folder / f"{entry['name']}.{e}", page)) for e in ("svg", "png")]
+    there = [ending for ending in ("svg", "png", "csv") if f"{ending}_sha256" in entry]
+    links = [(e.upper(), _link(folder / f"{entry['name']}.{e}", page)) for e in there]
     source = f"data:image/svg+xml;base64,{base64.b64encode(payload).decode()}"
     return {**entry, "source": source, "links": links}
 

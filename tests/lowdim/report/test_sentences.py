@@ -6,9 +6,26 @@ import numpy as np
 import pytest
 
 from lowdim.config import Contrast
+from lowdim.report.middles import is_wide
 from lowdim.report.numbers import p_value
 from lowdim.report.published import difference
 from lowdim.report.verdicts import asked, finding
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        ("err_null", [1.0, 9.9], False),
+        ("err_null", [1.0, 10.1], True),
+        ("err_null", [0.0, 10.1], False),
+        ("err_null", [10.1], False),
+        # a tuned rate is no error, and its mean is published beside it
+        ("learning_rate", [1.0, 10.1], False),
+        ("test_accuracy", [1.0, 10.1], False),
+    ],
+)
+def test_errors_that_differ_tenfold_have_a_median(metric, values, expected):
+    assert is_wide(metric, np.array(values)) is expected
 
 
 def found(estimate, **changes):
@@ -48,6 +65,13 @@ def found(estimate, **changes):
             [0.03, 0.031, 0.032],
             "Ours is 3.10 times the published one; the published figure lies outside our 95 % "
             "interval and outside what our 3 seeds span, 0.03000 to 0.03200.",
+        ),
+        (
+            "err_null",
+            2e-3,
+            [1e-6, 4e-6, 4e-6, 4e-2],
+            "Our median is 0.002 times the published figure, which lies within what our 4 seeds "
+            "span, 1.000e−06 to 0.04000.",
         ),
         (
             "test_accuracy",
