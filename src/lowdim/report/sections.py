@@ -113,7 +113,7 @@ def _results(tables: Tables) -> dict[str, Any]:
     measured = [m for m in tables.summary["metric"].unique() if _is_in_table(m)]
     order = {metric: place for place, metric in enumerate(QUANTITIES)}
     metrics = sorted(measured, key=lambda metric: order.get(metric, len(order)))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for arm in tables.study.arms:
         cells = [shown_row(tables, arm, metric) for metric in metrics]
         if not any(cells):
