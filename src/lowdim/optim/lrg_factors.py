@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lowdim.optim.lrg_projection import Limit, LowRankProjection, leading
+from lowdim.optim.lrg_projection import Limit, leading
+from lowdim.optim.lrg_taped import TapedProjection
 from lowdim.optim.rules import Params
 
 Factors = tuple[Tensor, Tensor]
@@ -74,7 +75,7 @@ class LinearFactors:
 
 
 @dataclass(frozen=True)
-class FactoredProjection(LowRankProjection):
+class FactoredProjection(TapedProjection):
     """The projection of mode `matrix`, exact and cheap where thin factors of a gradient are known.
 
     Single models only: the replica axis has length one.

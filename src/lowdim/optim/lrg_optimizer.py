@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
 from lowdim.optim.lrg_adam import LrgAdam, Projected
 from lowdim.optim.lrg_factors import FactoredProjection, LinearFactors
@@ -19,10 +18,9 @@ from lowdim.optim.lrg_groups import (
     rule_options,
 )
 from lowdim.optim.lrg_projection import Mode
+from lowdim.optim.lrg_taped import TapedProjection
 from lowdim.optim.rules import Params
 from lowdim.optim.torch_adam import TorchAdam
-
-_STATE = {"mean": "exp_avg", "square": "exp_avg_sq", "error": "error"}
 
 
 class LRGAdam(torch.optim.Optimizer):
@@ -145,14 +143,13 @@ class LRGAdam(torch.optim.Optimizer):
         grads = {name: p.grad[None] for name, p in params.items()}  # type: ignore[index]
         first = next(iter(params.values()))
         state = self._read(group, params, first)
-        new, state = rule.update(with_axis, grads, state, group_hyper(group))
+        # TorchAdam changes parameters and moments where they are.
+        _, state = rule.update(with_axis, grads, state, group_hyper(group))
         for name, p in params.items():
-            p.copy_(new[name][0])
             own = self.state[p]
             own["step"] += 1
-            for ours, theirs in _STATE.items():
-                if state.get(ours):
-                    own[theirs] = state[ours][name][0]
+            if state.get("error"):
+                own["error"] = state["error"][name][0]
             if name in state.get("start", {}):
                 own["start"] = state["start"][name][0]
         if "flat" in state.get("start", {}):
@@ -160,9 +157,10 @@ class LRGAdam(torch.optim.Optimizer):
 
     def _rule(self, group: dict[str, Any], params: Params) -> LrgAdam:
         rule = LrgAdam(**rule_options(group), adam=TorchAdam())
+        options = vars(rule.projection)
+        rule.projection = TapedProjection(**options)
         if self._factors is not None and group["factored"]:
             known = {name: self._factors.of(p) for name, p in params.items()}
-            options = vars(rule.projection)
             rule.projection = FactoredProjection(
                 **options, factors={name: pair for name, pair in known.items() if pair is not None}
             )
@@ -170,7 +168,9 @@ class LRGAdam(torch.optim.Optimizer):
 
     def _read(self, group: dict[str, Any], params: Params, first: Tensor) -> dict[str, Any]:
         """Return the rule's state; parameters that were never stepped start at zero."""
-        state: dict[str, Any] = {key: {} for key in ("steps", "start", *_STATE)}
+        state: dict[str, Any] = {key: {} for key in ("steps", "start", "mean", "square")}
+        if group["error_feedback"]:
+            state["error"] = {}
         for name, p in params.items():
             own = self.state[p]
             if not own:
@@ -181,8 +181,9 @@ class LRGAdam(torch.optim.Optimizer):
                 own["exp_avg"][None],
                 own["exp_avg_sq"][None],
             )
-            error = own.get("error")
-            state["error"][name] = (torch.zeros_like(p) if error is None else error)[None]
+            if group["error_feedback"]:
+                error = own.get("error")
+                state["error"][name] = (torch.zeros_like(p) if error is None else error)[None]
             if "start" in own:
                 state["start"][name] = own["start"][None]
         if "flat_start" in self.state[first]:
@@ -192,7 +193,10 @@ class LRGAdam(torch.optim.Optimizer):
     def _finite(self, params: Params, action: NotFinite) -> bool:
         """Return whether to take the step; raise by name where that is asked for."""
         grads = [p.grad for p in params.values() if p.grad is not None]
-        if action == "propagate" or get_total_norm(grads, float("inf")).isfinite():
+        # A sum is quicker than a test of every entry; where it overflows, these decide.
+        if action == "propagate" or all(g.sum().isfinite() for g in grads):
+            return True
+        if all(g.isfinite().all() for g in grads):
             return True
         if action == "raise":
             name = next(n for n, p in params.items() if not p.grad.isfinite().all())  # type: ignore[union-attr]

@@ -1,8 +1,6 @@
-"""Adam in the very operations of `torch.optim.Adam`, as a pure rule."""
+"""Adam in the very operations of `torch.optim.Adam`, as a rule that steps in place."""
 
 from __future__ import annotations
-
-import torch
 
 from lowdim.optim.rules import Adam, Hyper, Params, State
 
@@ -11,25 +9,29 @@ class TorchAdam(Adam):
     """Adam to the last bit as `torch.optim.Adam(foreach=False)` computes it, for one replica.
 
     Hyperparameters are numbers, every tensor leads with an axis of length one, and `steps` in the
-    state counts the steps of each parameter by itself.
+    state counts the steps of each parameter by itself. Parameters and moments are changed where
+    they are, which other rules leave alone: fresh memory for each costs as much as Adam itself.
     """
 
     def moments(self, params: Params, grads: Params, state: State, hyper: Hyper) -> State:
         beta1, beta2, decay = hyper["beta1"], hyper["beta2"], hyper["weight_decay"]
-        mean, square = {}, {}
         for name, p in params.items():
             g = grads[name].add(p, alpha=decay) if decay else grads[name]  # type: ignore[arg-type]
-            mean[name] = torch.lerp(state["mean"][name], g, 1 - beta1)
-            square[name] = (state["square"][name] * beta2).addcmul_(g, g, value=1 - beta2)
+            state["mean"][name].lerp_(g, 1 - beta1)
+            state["square"][name].mul_(beta2).addcmul_(g, g, value=1 - beta2)
         steps = {name: state["steps"][name] + 1 for name in params}
-        return {"step": state["step"] + 1, "steps": steps, "mean": mean, "square": square}
+        return {
+            "step": state["step"] + 1,
+            "steps": steps,
+            "mean": state["mean"],
+            "square": state["square"],
+        }
 
     def stepped(self, params: Params, state: State, hyper: Hyper) -> Params:
-        new = {}
         for name, p in params.items():
             step = state["steps"][name]
             size = hyper["learning_rate"] / (1 - hyper["beta1"] ** step)
             spread = (1 - hyper["beta2"] ** step) ** 0.5
             scale = state["square"][name].sqrt().div_(spread).add_(hyper["epsilon"])
-            new[name] = torch.addcdiv(p, state["mean"][name], scale, value=-size)
-        return new
+            p.addcdiv_(state["mean"][name], scale, value=-size)
+        return params
