@@ -142,7 +142,7 @@ def _caption(tables: Tables, panels: dict[str, dict[str, Band]], split: str, by:
     place = places.get(split, f" on the {split} split")
     tuned = any(arm.tuning for arm in tables.study.arms.values())
     text = (
-        f"{names[0].upper()}{names[1:]}{place} after every {by}: mean over "
+        f"{names[0].upper()}{names[1:]}{place} after every {_spacing(panels)}{by}: mean over "
         f"{tables.study.seeds} seeds with its 95 % t interval"
         f"{', each seed at its own tuned rate' if tuned else ''}."
     )
@@ -152,6 +152,13 @@ def _caption(tables: Tables, panels: dict[str, dict[str, Band]], split: str, by:
     lost = {arm: tables.diverged(arm) for arm in tables.study.arms}
     told = ", ".join(f"{tables.label(arm)} {len(seeds)}" for arm, seeds in lost.items() if seeds)
     return f"{text} Runs that diverged are left out: {told}." if told else text
+
+
+def _spacing(panels: dict[str, dict[str, Band]]) -> str:
+    """Return how many epochs or steps lie between readings, where that is not one."""
+    shown = [curve.epochs for bands in panels.values() for curve in bands.values()]
+    gap = max((float(np.diff(epochs).max()) for epochs in shown if len(epochs) > 1), default=1.0)
+    return "" if gap <= 1 else "second " if gap == 2 else f"{gap:g}th "
 
 
 def _alt(tables: Tables, panels: dict[str, dict[str, Band]]) -> str:

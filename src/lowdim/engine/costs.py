@@ -14,7 +14,7 @@ from lowdim.engine.job import Program, Replica
 from lowdim.engine.torch_engine import TorchRun
 from lowdim.optim import Adam
 
-_EPOCHS, _STEPS = 3, 32
+_EPOCHS, _STEPS = 3, 16
 
 
 def step_costs(

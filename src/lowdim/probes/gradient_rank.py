@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lowdim.data.task import Task
     from lowdim.engine.job import ReplicaView
     from lowdim.optim import Rule
+    from lowdim.optim.rules import Hyper
 
 _BATCHES = 4
 _LEAST_NORM = 1e-30
@@ -47,11 +48,14 @@ class GradientRank:
         inputs = split.inputs[0].to(like.device, like.dtype)
         targets = split.targets[0].to(like.device)
         true = _joined(view.gradients(self.task.loss, inputs, targets))
-        found = [
-            self._of_batch(view, true, view.gradients(self.task.loss, inputs[rows], targets[rows]))
-            for rows in self._batches
+        parts = [
+            view.gradients(self.task.loss, inputs[rows], targets[rows]) for rows in self._batches
         ]
-        return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+        # all batches along one axis, so that many matrices go through each decomposition
+        stacked = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        count = len(parts)
+        found = self._of_batches(stacked, true.repeat(count, 1), repeated(view.hyper, count))
+        return {name: values.view(count, -1).mean(0) for name, values in found.items()}
 
     @cached_property
     def _batches(self) -> tuple[Tensor, ...]:
@@ -59,8 +63,8 @@ class GradientRank:
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         return order.split(min(self.batch_size or count, count))[:_BATCHES]
 
-    def _of_batch(
-        self, view: ReplicaView, true: Tensor, gradients: dict[str, Tensor]
+    def _of_batches(
+        self, gradients: dict[str, Tensor], true: Tensor, hyper: Hyper
     ) -> dict[str, Tensor]:
         whole = _joined(gradients)
         found = {
@@ -68,7 +72,7 @@ class GradientRank:
             "stable_rank_of_layers": _of_layers(gradients),
             "cosine_of_batch": _cosine(whole, true),
         }
-        used = self._used(view, gradients)
+        used = self._used(gradients, hyper)
         if used is not None:
             low = _joined(used)
             energy = low.square().sum(1) / whole.square().sum(1).clamp_min(_LEAST_NORM)
@@ -77,11 +81,19 @@ class GradientRank:
             found |= {"energy_kept": energy, "cosine_of_used": cosine, "cosine_gain": gain}
         return {name: values.double() for name, values in found.items()}
 
-    def _used(self, view: ReplicaView, gradients: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    def _used(self, gradients: dict[str, Tensor], hyper: Hyper) -> dict[str, Tensor] | None:
         if self.rule.elementwise:
             return gradients
         used = getattr(self.rule, "used", None)
-        return used(gradients, view.hyper) if used else None
+        return used(gradients, hyper) if used else None
+
+
+def repeated(hyper: Hyper, times: int) -> Hyper:
+    """Return the hyperparameters of replicas that stand one after the other so many times."""
+    return {
+        name: value.repeat(times) if isinstance(value, Tensor) and value.dim() else value
+        for name, value in hyper.items()
+    }
 
 
 def stable_rank(g: Tensor) -> Tensor:
