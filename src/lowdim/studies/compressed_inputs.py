@@ -170,24 +170,26 @@ def _of_source(source: str) -> list[Draw]:
     ]
 
 
+STABILITY = stability_map(
+    "stability_map",
+    title="Accuracy and variance of the final loss by scheme and rate",
+    groups=_cells,
+    metrics=("test_accuracy", "final_loss_variance"),
+    within=_STABLE_WITHIN,
+    columns="rate",
+)
+BY_DIMENSION = against(
+    "accuracy_by_dimension",
+    title="Accuracy and convergence on MNIST against the size of the input",
+    series=_dimensions,
+    value=_outputs,
+    axis="numbers kept",
+    metrics=("test_accuracy", "epochs_to_95"),
+)
+KEPT = kept_images("kept_images", title="What is kept of real digits", rows=_images)
+
 PICTURES: tuple[Draw, ...] = (
     *_of_source("mnist"),
     *_of_source("digits"),
-    stability_map(
-        "stability_map",
-        title="Accuracy and variance of the final loss by scheme and rate",
-        groups=_cells,
-        metrics=("test_accuracy", "final_loss_variance"),
-        within=_STABLE_WITHIN,
-        columns="rate",
-    ),
-    against(
-        "accuracy_by_dimension",
-        title="Accuracy and convergence on MNIST against the size of the input",
-        series=_dimensions,
-        value=_outputs,
-        axis="numbers kept",
-        metrics=("test_accuracy", "epochs_to_95"),
-    ),
-    kept_images("kept_images", title="What is kept of real digits", rows=_images),
+    *(STABILITY, BY_DIMENSION, KEPT),
 )
