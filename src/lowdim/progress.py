@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -164,7 +165,8 @@ def _writer(stream: TextIO) -> Callable[[str], None]:
 
 def _appender(path: Path) -> Callable[[str], None]:
     def write(text: str) -> None:
-        with path.open("a") as file:
+        # what cannot be logged, on a full disk say, is no reason to stop
+        with suppress(OSError), path.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     return write

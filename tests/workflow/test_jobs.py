@@ -40,6 +40,11 @@ def test_another_label_outdates_the_analysis_alone(project):
     assert outdated_by(project, "label: Dense", "label: All weights") == {"analyse"}
 
 
+def test_more_seeds_outdate_every_stage_that_uses_them():
+    before, after = decided(), decided({"seeds": 3})
+    assert all(before[stage] != after[stage] for stage in STAGES)
+
+
 def test_more_epochs_of_the_final_runs_leave_tuning_alone(project):
     assert outdated_by(project, "{epochs: 2,", "{epochs: 3,") == {"train", "analyse"}
 

@@ -61,13 +61,16 @@ def plan_command(
     seeds: Seeds = None,
     settings: Settings = None,
 ) -> None:
-    """Say what a run trains: replicas, replica-steps, predicted seconds."""
+    """Say what a run trains, how long that takes, and which stages it would make again."""
     from lowdim.cli.lacking import lacking_lines
+    from lowdim.cli.outdated import outdated_lines
     from lowdim.cli.plan import plan_lines
 
     run = read_run(config, scale, seeds, settings)
     studies = [read_study(run, name) for name in run.studies]
     typer.echo("\n".join([*plan_lines(run, studies), *lacking_lines(run, studies)]))
+    for line in outdated_lines(run, config):
+        typer.echo(line)
 
 
 @app.command("studies")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from lowdim.cli.lacking import lacking_lines
 from lowdim.cli.options import CONFIG_VARIABLE, config_file, read_study, settings_beyond
@@ -17,9 +18,10 @@ from lowdim.cli.run_lock import hold
 from lowdim.cli.watch import announce_run, interrupt_family
 from lowdim.config import RunConfig, UserError, load_run
 from lowdim.progress import duration
-from lowdim.records import damaged_files, remove
+from lowdim.records import remove_damaged
 
 _SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+_INTERRUPTED = 130
 
 
 def run_studies(run: RunConfig, config: Path, cores: str) -> int:
@@ -31,9 +33,8 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
     start = time.monotonic()
     lock = hold(run.results)
     announce_run()
-    for path in (damaged := damaged_files(run.results)):
+    for path in remove_damaged(run.results):
         _say(f"{path} is damaged (its checksum differs) and is made again")
-    remove(damaged)
     # The lock above is ours, so no run is alive and Snakemake's own was left by one that died.
     shutil.rmtree(_SNAKEMAKE_LOCKS, ignore_errors=True)
     _say("\n".join([*plan_lines(run, studies), *lacking_lines(run, studies)]))
@@ -43,7 +44,7 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
     if code:
         _say(f"not finished after {took}; what is done is kept, and the same command goes on there")
         _say(f"Snakemake's log: {_newest_log()}")
-        return 130 if code < 0 else 1
+        return _INTERRUPTED if code in (_INTERRUPTED, -signal.SIGINT) else 1
     report, provenance = run.results / "report.html", run.results / "provenance.html"
     if _times(run.results) == before and provenance.exists():
         _say(f"nothing was to be done: {report} is up to date")
@@ -54,22 +55,37 @@ def run_studies(run: RunConfig, config: Path, cores: str) -> int:
     return 0
 
 
-def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) -> int:
-    """Run Snakemake to its end and return its exit code; it holds the lock as long as it lives."""
+def snakemake_command(run: RunConfig) -> list[str]:
+    """Return what starts Snakemake on a run; the configuration's file is in the environment."""
     beyond = settings_beyond(run, load_run(config_file()))
-    command = [sys.executable, "-m", "snakemake", "--quiet", "all", *arguments]
-    if beyond:
-        command += ["--config", *(f"{key}={value}" for key, value in beyond.items())]
+    settings = [f"{key}={value}" for key, value in beyond.items()]
+    return [sys.executable, "-m", "snakemake", *(["--config", *settings] if settings else [])]
+
+
+def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) -> int:
+    """Run Snakemake to its end and return its exit code, 130 if it was told to stop before.
+
+    It holds the lock as long as it lives.
+    """
+    command = [*snakemake_command(run), "--quiet", "all", *arguments]
     output = subprocess.DEVNULL if quiet else None
     with subprocess.Popen(command, pass_fds=[lock], stdout=output, stderr=output) as process:
-        # Ctrl-C reaches Snakemake and its jobs by itself; being asked to end is handed on.
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end = signal.signal(signal.SIGTERM, lambda *_: interrupt_family(process.pid))
+        told = False
+
+        def stop(number: int, _: Any) -> None:
+            nonlocal told
+            told = True
+            # Ctrl-C reaches Snakemake and its jobs by itself; being asked to end is handed on.
+            if number == signal.SIGTERM:
+                interrupt_family(process.pid)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return process.wait()
+            code = process.wait()
         finally:
-            signal.signal(signal.SIGINT, interrupt)
-            signal.signal(signal.SIGTERM, end)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return _INTERRUPTED if told and code else code
 
 
 def _newest_log() -> Path:

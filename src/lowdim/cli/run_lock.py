@@ -26,17 +26,18 @@ def hold(results: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(
-            f"{results}: cannot be written ({error.strerror}); choose another folder with "
-            "--set results=FOLDER or the key `results` in config/config.yaml"
-        ) from None
+        raise _refused(results, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         said = _holder(os.read(descriptor, 4096))
         os.close(descriptor)
         raise UserError(f"{results}: {said}") from None
-    _sign(descriptor)
+    try:
+        _sign(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise _refused(results, error) from None
     return descriptor
 
 
@@ -55,6 +56,13 @@ def _sign(descriptor: int) -> None:
     }
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _refused(results: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{results}: cannot be written ({error.strerror}); free some space or choose another "
+        "folder with --set results=FOLDER or the key `results` in config/config.yaml"
+    )
 
 
 def _holder(text: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lowdim.cli.watch import end_with_run
@@ -114,8 +114,9 @@ def report(run: RunConfig, studies: list[Study], output: Path | None) -> None:
 def telling(log: Path | None) -> Iterator[Progress]:
     """Give progress on standard error and in a log, warnings of the libraries among it."""
     if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)
+        with suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.unlink(missing_ok=True)
     progress = progress_on(log=log)
     handler = _Remarks(progress)
     root = logging.getLogger()
