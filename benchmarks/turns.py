@@ -44,8 +44,9 @@ def alternated(
 def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
     """Return how many calls fill the least time, by the quickest of some: once caches are warm."""
     run()
-    took, end = [], time.perf_counter() + 0.05
-    while len(took) < 3 or time.perf_counter() < end:
+    took: list[float] = []
+    end = time.perf_counter() + 0.05
+    while not took or time.perf_counter() < end:
         began = clock()
         run()
         took.append(clock() - began)

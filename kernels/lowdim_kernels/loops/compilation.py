@@ -1,7 +1,6 @@
 """How the loops compile: on first use, without the GIL, cached where a folder can be written."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +10,8 @@ from typing import Any
 from numba import cfunc, njit, typeof, types
 from numba import config as _numba_config
 from numba.extending import intrinsic
+
+from lowdim_kernels.cache_folder import cache_folder
 
 config: Any = _numba_config
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -46,16 +47,11 @@ def _own_cache() -> Iterator[None]:
     calls does, from another file; machine code of two versions would then be mixed.
     """
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(Path(before or _user_cache()) / f"lowdim-{_source_digest()}")
+    config.CACHE_DIR = str(Path(before or cache_folder("numba")) / f"lowdim-{_source_digest()}")
     try:
         yield
     finally:
         config.CACHE_DIR = before
-
-
-def _user_cache() -> Path:
-    named = os.environ.get("LOWDIM_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(named or Path.home() / ".cache") / "lowdim" / "numba"
 
 
 @cache
