@@ -5,8 +5,10 @@ come first), its `edges` (empty and size-one axes) and a Hypothesis strategy of 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -62,6 +64,15 @@ def with_odd_strides(t: Tensor) -> Tensor:
     axes = list(range(t.dim()))[::-1]
     spread = t.new_full([2 * n for n in t.permute(axes).shape], float("nan"))
     view = spread[tuple(slice(None, None, 2) for _ in axes)].permute(axes)
+    return view.copy_(t)
+
+
+def far_apart(t: Tensor, path: Path) -> Tensor:
+    """Return the same numbers with 2^31 elements from one replica to the next, in a sparse file."""
+    stride = 2**31 + 8
+    space = np.memmap(path, np.float32, "w+", shape=(len(t) - 1) * stride + t[0].numel())
+    own = t[0].contiguous().stride()
+    view = torch.from_numpy(space).as_strided(t.shape, (stride, *own))
     return view.copy_(t)
 
 
@@ -322,6 +333,38 @@ class OperationContract:
         gradients = torch.autograd.grad(value, leaves, weighting(first[0])[1])
         for a, b in zip([value, *gradients], first):
             assert torch.equal(a, b[1])
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_bits_do_not_change_by_the_number_of_threads(self, case, dtype):
+        inputs, constants = self.replicas(case, dtype)
+        before, results = torch.get_num_threads(), []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                results.append(value_and_gradients(vmap(case.function), inputs, constants))
+        finally:
+            torch.set_num_threads(before)
+        for other in results[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+    def test_bits_do_not_change_by_how_many_replicas_there_are(self):
+        case = self.cases[0]
+        many = [torch.stack(t) for t in zip(*(case.inputs(seed=r) for r in range(17)))]
+        constants = [torch.stack([t] * 17) for t in case.constants()]
+        together = vmap(case.function)(*many, *constants)
+        for count in (1, 2, 5, 9, 16):
+            some = [t[:count] for t in (*many, *constants)]
+            assert torch.equal(vmap(case.function)(*some), together[:count])
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_elements_lie_right_past_two_to_the_31st(self, backend, tmp_path):
+        case = self.cases[0]
+        inputs, constants = self.replicas(case, torch.float32)
+        expected = vmap(case.reference)(*inputs, *constants)
+        with using_backend(backend):
+            for k, t in enumerate(inputs):
+                far = [*inputs[:k], far_apart(t, tmp_path / str(k)), *inputs[k + 1 :]]
+                assert_agrees(vmap(case.function)(*far, *constants), expected, f"input {k}")
 
     def test_a_backend_asked_for_by_name_runs_or_raises(self):
         case = self.cases[0]
