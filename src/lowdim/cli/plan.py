@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 from lowdim.cli.options import read_study
 from lowdim.config import ArmConfig, RunConfig, Study, study_names
 from lowdim.config.layers import KroneckerLayer, LowRankLayer, MaskedLayer
-from lowdim.config.model import LinearMapModel
+from lowdim.config.model import Conv1dModel, LinearMapModel
 from lowdim.progress import duration
 
 # Microseconds of one core on an ordinary machine. Engine torch, by fifty replicas at once: a step.
@@ -109,8 +110,18 @@ def _multiply_adds(arm: ArmConfig) -> float:
     if isinstance(model, LinearMapModel):
         width = model.width or model.inputs * model.outputs / (model.inputs + model.outputs)
         return width * (model.inputs + model.outputs)
+    if isinstance(model, Conv1dModel):
+        return _of_convolutions(model)
     pairs = zip(model.layers, model.sizes, model.sizes[1:], strict=False)
     return sum(_of_layer(layer, inner, outer) for layer, inner, outer in pairs)
+
+
+def _of_convolutions(model: Conv1dModel) -> float:
+    total, length = 0.0, model.inputs
+    for before, after in pairwise((1, *model.channels)):
+        total += length * model.kernel * before * after
+        length //= 2
+    return total + model.hidden * (model.channels[-1] * length + model.outputs)
 
 
 def _of_layer(layer: object, inner: int, outer: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,12 +49,18 @@ class ReplicaView:
         own = {**self.params, **self.buffers}
         return stacked_outputs(self.module, own, {}, x.expand(len(self.data_set), *x.shape))
 
-    def gradients(self, loss: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Return the gradients (R, *shape) of the mean loss of samples that all replicas share."""
+    def gradients(
+        self, loss: str, x: Tensor, y: Tensor, *, shared: bool = True
+    ) -> dict[str, Tensor]:
+        """Return the gradients (R, *shape) of the mean loss of samples that all replicas share.
+
+        Samples that are not `shared` have a leading axis R.
+        """
         leaves = {name: p.detach().requires_grad_() for name, p in self.params.items()}
-        losses = replica_losses(
-            loss, replace(self, params=leaves).outputs(x), y.expand(len(self.data_set), *y.shape)
-        )
+        if shared:
+            x, y = (t.expand(len(self.data_set), *t.shape) for t in (x, y))
+        outputs = stacked_outputs(self.module, {**leaves, **self.buffers}, {}, x)
+        losses = replica_losses(loss, outputs, y)
         found = torch.autograd.grad(losses.sum(), list(leaves.values()))
         return dict(zip(leaves, found, strict=True))
 

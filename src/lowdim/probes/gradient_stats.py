@@ -36,37 +36,39 @@ class GradientStats:
 
     def _of_one(self, view: ReplicaView) -> dict[str, Tensor]:
         """Return the statistics of one replica, numbers each."""
-        rows = self._rows
         like = next(iter(view.params.values()))
-        found = [view.gradients(*self._batch(int(view.data_set), own, like)) for own in rows]
-        flat = {n: torch.stack([g[n].reshape(-1).double() for g in found]) for n in found[0]}
+        batches = self._samples(int(view.data_set), like)
+        # batches stand as replicas of one network, so that one pass serves them all
+        found = _as_many(view, len(self._rows)).gradients(*batches, shared=False)
+        flat = {name: own.flatten(1).double() for name, own in found.items()}
         whole = torch.cat(list(flat.values()), dim=1)  # (batches, parameters)
         stats = {"mean_gradient_norm": whole.mean(0).norm()}
         for layer, own in _by_layer(flat).items():
             stats[f"mean_gradient_norm.{layer}"] = own.mean(0).norm()
-        if len(rows) > 1:
+        if len(whole) > 1:
             stats |= _noise(whole)
         return stats
 
-    def _batch(self, data_set: int, rows: Tensor, like: Tensor) -> tuple[str, Tensor, Tensor]:
-        """Return the loss and a batch of a set, its reals in the dtype of a tensor, where it is."""
+    def _samples(self, data_set: int, like: Tensor) -> tuple[str, Tensor, Tensor]:
+        """Return the loss and all batches of a set, reals in the dtype of a tensor, where it is."""
         split = self.task.train
         place = data_set if split.sets > 1 else 0
-        x, y = split.inputs[place, rows].to(like), split.targets[place]
+        x, y = split.inputs[place, self._rows].to(like), split.targets[place]
         y = y.to(like) if y.is_floating_point() else y.to(like.device)
         if self.task.loss == "map_mse":
             return "mse", x, x @ y
-        return self.task.loss, x, y[rows.to(y.device)]
+        return self.task.loss, x, y[self._rows.to(y.device)]
 
     @cached_property
-    def _rows(self) -> list[Tensor]:
-        """Rows of each batch, drawn once for all readings of all replicas."""
+    def _rows(self) -> Tensor:
+        """Rows (batches, size), drawn once for all readings of all replicas."""
         samples = self.task.train.samples
         if self.task.loss == "map_mse" or self.batch_size is None:
-            return [torch.arange(samples)]
+            return torch.arange(samples)[None]
         size = min(self.batch_size, samples)
         order = torch.randperm(samples, generator=torch.Generator().manual_seed(0))
-        return [own for own in order.split(size)[: self.batches] if len(own) == size]
+        count = min(self.batches, samples // size)
+        return order[: count * size].view(count, size)
 
 
 def _only(view: ReplicaView, place: int) -> ReplicaView:
@@ -74,6 +76,16 @@ def _only(view: ReplicaView, place: int) -> ReplicaView:
     here = slice(place, place + 1)
     params, buffers = ({n: t[here] for n, t in own.items()} for own in (view.params, view.buffers))
     return replace(view, params=params, buffers=buffers, data_set=view.data_set[here])
+
+
+def _as_many(view: ReplicaView, count: int) -> ReplicaView:
+    """Return the view of one replica as that of so many alike."""
+    params, buffers = (
+        {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in own.items()}
+        for own in (view.params, view.buffers)
+    )
+    data_set = view.data_set.expand(count)
+    return replace(view, params=params, buffers=buffers, data_set=data_set)
 
 
 def _noise(whole: Tensor) -> dict[str, Tensor]:
