@@ -72,7 +72,20 @@ class MaskedLayer(_Layer):
     gain: Positive = 2.0
 
 
+class NlmfLayer(LowRankLayer):
+    """W = phi(U V^T), or U V^T + phi(U V^T), phi a 1-units-1 network that acts entry by entry.
+
+    `start` is how phi begins: `published`, or `centred`, where W has mean 0 and variance gain / in.
+    """
+
+    kind: Literal["nlmf"] = "nlmf"  # type: ignore[assignment]
+    units: Count = 16
+    activation: Literal["silu", "relu", "tanh"] = "silu"
+    residual: bool = False
+    start: Literal["published", "centred"] = "published"
+
+
 LayerConfig = Annotated[
-    DenseLayer | KroneckerLayer | LowRankLayer | LowRankDiagLayer | MaskedLayer,
+    DenseLayer | KroneckerLayer | LowRankLayer | LowRankDiagLayer | MaskedLayer | NlmfLayer,
     Field(discriminator="kind"),
 ]

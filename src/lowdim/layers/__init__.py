@@ -6,6 +6,7 @@ from lowdim.layers.kronecker import KroneckerLinear
 from lowdim.layers.lowrank import LowRankLinear
 from lowdim.layers.lowrank_diag import LowRankDiagLinear
 from lowdim.layers.masked import MaskedLinear
+from lowdim.layers.nlmf import NLMFLinear
 from lowdim.layers.registry import LAYERS, build_layer, layer_options
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LowRankDiagLinear",
     "LowRankLinear",
     "MaskedLinear",
+    "NLMFLinear",
     "StructuredLinear",
     "build_layer",
     "fewest_parameter_shapes",

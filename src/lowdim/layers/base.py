@@ -151,3 +151,13 @@ def draw_normal(tensor: Tensor, variance: float, generator: torch.Generator | No
         return
     drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=generator.device)
     tensor.copy_(drawn.normal_(0.0, deviation, generator=generator))
+
+
+@torch.no_grad()
+def draw_uniform(tensor: Tensor, reach: Tensor, generator: torch.Generator | None) -> None:
+    """Fill a tensor with uniforms within plus and minus `reach`; generators as in draw_normal."""
+    if generator is None or generator.device == tensor.device or tensor.is_meta:
+        tensor.uniform_(-1.0, 1.0, generator=None if tensor.is_meta else generator).mul_(reach)
+        return
+    drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=generator.device)
+    tensor.copy_(drawn.uniform_(-1.0, 1.0, generator=generator)).mul_(reach)

@@ -14,6 +14,7 @@ from lowdim.layers.kronecker import KroneckerLinear
 from lowdim.layers.lowrank import LowRankLinear
 from lowdim.layers.lowrank_diag import LowRankDiagLinear
 from lowdim.layers.masked import MaskedLinear
+from lowdim.layers.nlmf import NLMFLinear
 
 LAYERS: dict[str, type[nn.Module]] = {
     "dense": nn.Linear,
@@ -21,6 +22,7 @@ LAYERS: dict[str, type[nn.Module]] = {
     "lowrank": LowRankLinear,
     "lowrank_diag": LowRankDiagLinear,
     "masked": MaskedLinear,
+    "nlmf": NLMFLinear,
 }
 
 

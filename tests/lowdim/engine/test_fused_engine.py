@@ -22,6 +22,9 @@ STRUCTURES = {
     "lowrank": ("lowrank", {"rank": 2}),
     "lowrank_diag": ("lowrank_diag", {"rank": 1}),
     "masked": ("masked", {"density": 0.3}),
+    "nlmf": ("nlmf", {"rank": 2, "units": 5}),
+    "nlmf, tanh": ("nlmf", {"rank": 3, "activation": "tanh"}),
+    "nlmf, residual": ("nlmf", {"rank": 2, "residual": True, "activation": "relu"}),
 }
 CLOSE = 1e-9
 
@@ -38,7 +41,7 @@ def test_it_equals_the_torch_engine_in_float64(structure, activation):
         return Mlp([12, 16, 4], layers, activation)
 
     job = program(build, Sgd(), epochs=3, batch_size=37)
-    chosen = [Replica(s, {"learning_rate": 0.05, "momentum": 0.9}) for s in range(2)]
+    chosen = [Replica(s, {"learning_rate": 0.02, "momentum": 0.9}) for s in range(2)]
     for one, other in zip(*_pair(job, classification(), chosen), strict=True):
         assert distance(one.state, other.state) < CLOSE
         assert other.metrics == pytest.approx(one.metrics, rel=1e-7)

@@ -16,6 +16,8 @@ KINDS = {
     "lowrank_diag_without_diagonal": {"rank": 2, "diagonal": False},
     "masked": {"density": 0.25},
     "masked_nowhere": {"density": 1.0},
+    "nlmf": {"rank": 2, "units": 5, "start": "centred"},
+    "nlmf_residual": {"rank": 2, "units": 4, "activation": "tanh", "residual": True},
 }
 
 
@@ -24,7 +26,7 @@ def case(request):
     """The registry's name of a layer and the options it is built with."""
     kind = next(
         name
-        for name in ("lowrank_diag", "lowrank", "kronecker", "masked")
+        for name in ("lowrank_diag", "lowrank", "kronecker", "masked", "nlmf")
         if request.param.startswith(name)
     )
     return kind, KINDS[request.param]

@@ -20,6 +20,7 @@ def network_size(kind, first, second):
         ("lowrank_diag", {"rank": 1}, {"rank": 1}, 410),
         ("lowrank", {"rank": 8}, {"rank": 8}, 2110),
         ("masked", {"density": 0.1}, {"density": 0.1}, 610),
+        ("nlmf", {"rank": 4, "units": 16}, {"rank": 4, "units": 16}, 1208),
     ],
 )
 def test_the_published_networks_have_their_sizes(kind, first, second, size):

@@ -34,6 +34,8 @@ CASES = [
     ("lowrank_diag", {"rank": 2, "diagonal": False}),
     ("masked", {"density": 0.25}),
     ("masked", {"density": 0.5, "gain": 1.0}),
+    ("nlmf", {"rank": 2, "start": "centred", "gain": 1.0}),
+    ("nlmf", {"rank": 3, "start": "centred", "residual": True}),
 ]
 
 

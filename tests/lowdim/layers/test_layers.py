@@ -260,6 +260,10 @@ def test_options_are_listed_by_kind():
         ("masked", {"density": float("nan")}, r"density must be in \(0, 1\], got nan"),
         ("masked", {"density": 0.001}, "density must keep at least one of 8 x 12"),
         ("lowrank", {"gain": 0.0}, "gain must be positive and finite, got 0.0"),
+        ("nlmf", {"rank": 0}, "rank must be .* at least 1, got 0"),
+        ("nlmf", {"units": 0}, "units must be a whole number of at least 1, got 0"),
+        ("nlmf", {"activation": "gelu"}, "activation must be one of .*silu.*got 'gelu'"),
+        ("nlmf", {"start": "zero"}, "start must be one of .*centred.*got 'zero'"),
     ],
 )
 def test_bad_options_name_argument_value_and_what_was_expected(kind, options, message):

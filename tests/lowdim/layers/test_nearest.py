@@ -31,7 +31,8 @@ def of_structure(case, dtype=torch.float64):
 
 def fit(case, linear):
     kind, options = case
-    options = {key: value for key, value in options.items() if key != "diagonal_share"}
+    of_a_start = ("diagonal_share", "start")
+    options = {key: value for key, value in options.items() if key not in of_a_start}
     return LAYERS[kind].from_dense(linear, **options)
 
 
@@ -39,6 +40,8 @@ def fit(case, linear):
 def test_a_weight_of_the_structure_is_met_exactly(case, dtype):
     if case[0] == "lowrank_diag" and case[1].get("diagonal", True):
         pytest.skip("alternation between low rank and diagonal finds a local optimum")
+    if case[0] == "nlmf":
+        pytest.skip("a nonlinear fit finds a local optimum")
     linear = of_structure(case, dtype)
     layer, error = fit(case, linear)
     assert error <= EXACT[dtype]
