@@ -107,7 +107,8 @@ class LowRankProjection:
         low, found = dict(tensors), {}
         for names in same_shapes(tensors).values():
             count = len(tensors[names[0]])
-            stack = torch.cat([tensors[name].flatten(2) for name in names])
+            parts = [tensors[name].flatten(2) for name in names]
+            stack = parts[0] if len(parts) == 1 else torch.cat(parts)
             given = [starts.get(name) for name in names]
             start = None if any(s is None for s in given) else torch.cat(given)  # type: ignore[arg-type]
             cut, right = self._cut_matrices(stack, limit.repeated(len(names)), start)
