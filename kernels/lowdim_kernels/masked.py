@@ -48,6 +48,8 @@ def masked_matmul(
     index may have a leading replica axis R: x is (R, ..., in), or leads with 1 where replicas
     share it. Cost: rows * nnz multiply-adds, in the gradients of x and of the values as well; no
     dense matrix is formed. Differentiable to any order in x, values and bias.
+    A dense x @ W.T is faster from about 0.4 of the entries on (1024 x 1024, 512 rows), and at any
+    density where both take microseconds (100 x 40, 64 rows).
     Raises ValueError if shapes do not fit, TypeError if dtypes or devices differ.
     """
     x, values, bias = autocast_together(x, values, bias)
@@ -77,6 +79,12 @@ def _dense_product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _check(x: Tensor, values: Tensor, pattern: SparsePattern, bias: Tensor | None) -> None:
+    places = pattern.columns
+    shapes = (values.shape, places.shape, pattern.row_offsets.dim(), x.shape[-1:])
+    if bias is None and shapes == ((pattern.nnz,), (pattern.nnz,), 1, (pattern.in_features,)):
+        kinds = (x.dtype, x.device, places.dtype, places.device)
+        if kinds == (values.dtype, values.device, torch.int32, x.device):
+            return  # a list of what could be wrong would take longer than a small product
     operands = {"values": values, "bias": bias}
     for name, t in operands.items():
         if t is not None and (t.dtype != x.dtype or t.device != x.device):

@@ -43,88 +43,108 @@ def product_numba(
     transposed: bool, x: Tensor, values: Tensor, bias: Tensor | None, *index: Tensor
 ) -> Tensor:
     """Return the product by the loops."""
-    y = allocate_product(transposed, x, values, bias, *index)
-    if not y.numel():
-        return y
-    # Kept by name: addresses alone do not keep a copy alive.
-    operands = [
-        x.contiguous(),
-        y,
-        _whole(values),
-        _whole(bias),
-        *(map(_whole, index[2:]) if transposed else (*map(_whole, index[:2]), None)),
-    ]
-    replicas = count_replicas(values, bias, *index) or 1
-    rows = y.numel() // (y.shape[-1] * replicas)
-    kernels = _kernels(x.dtype)
-    kernels.run(
-        kernels.product,
-        kernels.product_tools,
-        _addresses(operands),
-        _layout(rows, *_shapes(operands)),
-        _vectors(rows, x.shape[-1], x.dtype),
-        replicas,
-        rows,
-        TAG[x.dtype],
-    )
+    matrix = index[2:] if transposed else (*index[:2], None)
+    x, operands = x.contiguous(), _unit_strides((values, bias, *matrix))
+    plan = _product_plan(x.dtype, x.shape, *_shapes(operands))
+    y = x.new_empty(plan.shape)
+    if plan.rows:
+        kernels = plan.kernels
+        kernels.run(
+            kernels.product, kernels.product_tools, _addresses(x, y, *operands), *plan.geometry
+        )
     return y
 
 
 def gradient_numba(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
     """Return the gradient of the values by the loops."""
-    result = allocate_gradient(g, x, *index)
-    if not result.numel() or not g.numel():
+    g, x, matrix = g.contiguous(), x.contiguous(), _unit_strides(index[:2])
+    plan = _gradient_plan(x.dtype, g.shape, x.shape, *_shapes(matrix))
+    result = x.new_empty(plan.shape)
+    if not plan.rows:
         return result.zero_()
-    count = count_replicas(*index)
-    rows = prod(g.shape[:-1] if count is None else g.shape[1:-1])
-    operands = [x.contiguous(), g.contiguous(), result, None, *map(_whole, index[:2])]
-    kernels = _kernels(x.dtype)
+    kernels = plan.kernels
     kernels.run(
         kernels.gradient,
         kernels.gradient_tools,
-        _addresses(operands),
-        _layout(rows, *_shapes(operands)),
-        _vectors(rows, max(x.shape[-1], g.shape[-1]), x.dtype),
-        count or 1,
-        rows,
-        0,
-        result.shape[-1],
-        TAG[x.dtype],
+        _addresses(x, g, result, None, *matrix),
+        *plan.geometry,
     )
     return result
 
 
-def _whole(t: Tensor | None) -> Tensor | None:
-    return t if t is None or t.stride(-1) == 1 else t.contiguous()
+Shape = tuple[Size, tuple[int, ...]] | None
 
 
-def _addresses(operands: Sequence[Tensor | None]) -> Any:
+def _unit_strides(operands: Sequence[Tensor | None]) -> list[Any]:
+    return [t if t is None or t.stride(-1) == 1 else t.contiguous() for t in operands]
+
+
+def _addresses(*operands: Tensor | None) -> Any:
     return np.array([0 if t is None else t.data_ptr() for t in operands])
 
 
-Shape = tuple[Size, int] | None
-
-
 def _shapes(operands: Sequence[Tensor | None]) -> list[Shape]:
-    """Return the shape and the first stride of each operand."""
-    return [None if t is None else (t.shape, t.stride(0)) for t in operands]
+    """Return the shape and the strides of each operand."""
+    return [None if t is None else (t.shape, t.stride()) for t in operands]
+
+
+class _Plan(NamedTuple):
+    """What the shapes of a call decide; `geometry` as the kernels take it, no rows if empty."""
+
+    kernels: "_Kernels"
+    shape: tuple[int, ...]
+    rows: int
+    geometry: tuple[Any, ...]
 
 
 @lru_cache(maxsize=1024)
-def _layout(rows: int, *shapes: Shape) -> Any:
-    """Return the step from a replica to the next and the width of each operand, data first."""
-    layout = []
-    for k, entry in enumerate(shapes):
-        if entry is None:
-            layout.append((0, 0))
-            continue
-        shape, stride = entry
-        if k < 2:
-            own = rows * shape[-1]
-            layout.append((own if prod(shape) > own else 0, shape[-1]))
-        else:
-            layout.append((stride if len(shape) == 2 and shape[0] > 1 else 0, shape[-1]))
-    return np.array(layout)
+def _product_plan(dtype: torch.dtype, x: Size, *shapes: Shape) -> _Plan:
+    count, replicas = _replicas(shapes)
+    own, offsets = x[1:-1] if count else x[:-1], shapes[2]
+    assert offsets is not None
+    shape = (*count, *own, offsets[0][-1] - 1)
+    rows = prod(own) if prod(shape) else 0
+    layout = [*_data(rows, x, shape), *map(_step, shapes)]
+    vectors = _vectors(rows, x[-1], dtype)
+    geometry = (np.array(layout), vectors, replicas, rows, TAG[dtype])
+    return _Plan(_kernels(dtype), shape, rows, geometry)
+
+
+@lru_cache(maxsize=1024)
+def _gradient_plan(dtype: torch.dtype, g: Size, x: Size, *shapes: Shape) -> _Plan:
+    count, replicas = _replicas(shapes)
+    columns = shapes[1]
+    assert columns is not None
+    nnz = columns[0][-1]
+    rows = prod(g[1:-1] if count else g[:-1]) if replicas * nnz else 0
+    layout = [*_data(rows, x, g), (nnz, nnz), (0, 0), *map(_step, shapes)]
+    vectors = _vectors(rows, max(x[-1], g[-1]), dtype)
+    geometry = (np.array(layout), vectors, replicas, rows, 0, nnz, TAG[dtype])
+    return _Plan(_kernels(dtype), (*count, nnz), rows, geometry)
+
+
+def _replicas(shapes: Sequence[Shape]) -> tuple[tuple[int, ...], int]:
+    """Return the leading axis that operands with replicas give, if any, and how many there are."""
+    counts = [entry[0][0] for entry in shapes if entry is not None and len(entry[0]) == 2]
+    if not counts:
+        return (), 1
+    count = next((n for n in counts if n != 1), 1)
+    return (count,), count
+
+
+def _data(rows: int, *shapes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the step from a replica to the next, and the width, of contiguous data."""
+    return [
+        (rows * shape[-1] if prod(shape) > rows * shape[-1] else 0, shape[-1]) for shape in shapes
+    ]
+
+
+def _step(entry: Shape) -> tuple[int, int]:
+    """Return the step from a replica to the next, and the width, of values or an index."""
+    if entry is None:
+        return 0, 0
+    shape, strides = entry
+    return strides[0] if len(shape) == 2 and shape[0] > 1 else 0, shape[-1]
 
 
 def _vectors(rows: int, width: int, dtype: torch.dtype) -> int:

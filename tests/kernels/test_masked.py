@@ -63,6 +63,25 @@ def test_the_gradient_has_one_entry_a_stored_value():
     assert values.grad.shape == (60,)
 
 
+def test_no_dense_matrix_is_formed():
+    pattern = SparsePattern.random(600, 500, 0.01)
+    x = torch.randn(8, 500, requires_grad=True)
+    values = torch.randn(pattern.nnz, requires_grad=True)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        masked_matmul(x, values, pattern).sum().backward()
+    assert 0 < max(event.cpu_memory_usage for event in profile.events()) < 4 * 600 * 500 / 5
+
+
+def test_replicas_may_lie_more_than_two_to_the_31_elements_apart():
+    # Of this memory only the two ends are ever touched.
+    far = torch.empty(2**31 + 64).as_strided((2, 15), (2**31 + 16, 1))
+    far.copy_(torch.randn(2, 15))
+    pattern, x = SparsePattern.random(6, 5, 0.5), torch.randn(1, 4, 5)
+    assert torch.equal(masked_matmul(x, far, pattern), masked_matmul(x, far.clone(), pattern))
+
+
 def test_replicas_of_unequal_count_are_an_error():
     mask = torch.zeros(2, 3, 3, dtype=torch.bool)
     mask[0, 0, 0] = True

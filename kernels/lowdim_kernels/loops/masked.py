@@ -31,7 +31,8 @@ def masked_product(tools, addresses, layout, vectors, replicas, rows, tag, space
     x_width, y_width, nnz = layout[X, WIDTH], layout[Y, WIDTH], layout[INNER, WIDTH]
     tile = space + BYTES
     lines = tile + (x_width * size + BYTES) * tile_rows
-    ordered = lines + PANEL * vectors * BYTES
+    panel = min(PANEL, (y_width + tile_rows) // tile_rows * tile_rows)
+    ordered = lines + panel * vectors * BYTES
     end = ordered + (nnz * size if addresses[POSITIONS] else 0)
     if end - space > space_bytes:
         return end - space

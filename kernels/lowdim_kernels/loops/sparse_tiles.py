@@ -21,8 +21,8 @@ from lowdim_kernels.loops.vectors import (
     transpose_to_square,
 )
 
-# Rows of the matrix whose sums wait in the first cache.
-PANEL = 64
+# Rows of the matrix whose sums wait side by side: long runs of each row of y are written at once.
+PANEL = 1024
 
 
 class _Writer(VectorWriter):
