@@ -14,7 +14,7 @@ from lowdim.engine.job import Program, Replica
 from lowdim.engine.torch_engine import TorchRun
 from lowdim.optim import Adam
 
-_EPOCHS, _STEPS = 3, 16
+_EPOCHS, _STEPS = 3, 8
 
 
 def step_costs(

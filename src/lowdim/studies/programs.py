@@ -19,6 +19,8 @@ from lowdim.optim import RULES, Rule
 from lowdim.probes import build_probe
 from lowdim.records import code_digest, content_key
 
+_OF_FINAL_RUNS = ("probes", "crossings", "costs")
+
 
 @dataclass(frozen=True)
 class PlannedReplica:
@@ -117,6 +119,8 @@ def _planned(
     if stage == "trial":
         deciding["tuning"] = {k: v for k, v in tuning.items() if k not in ("trials", "space")}
         deciding["training"].pop("epochs")
+        # what is read of final runs alone changes no trial
+        deciding = {k: v for k, v in deciding.items() if k not in _OF_FINAL_RUNS}
     key = content_key(
         {
             "arm": deciding,
