@@ -14,6 +14,7 @@ from lowdim.engine import Program, Replica, split_rows, train
 from lowdim.models import DeepLinear, Mlp
 from lowdim.optim import Adam, Sgd
 from lowdim.optim.proximal import ProximalSgd
+from lowdim.optim.rules import AdamW
 
 STRUCTURES = {
     "dense": ("dense", {}),
@@ -56,6 +57,7 @@ def test_it_equals_the_torch_engine_in_float64(structure, activation):
     ("rule", "hyper"),
     [
         (Adam(), {"weight_decay": 0.01, "beta1": 0.8}),
+        (AdamW(), {"weight_decay": 0.1}),
         (Sgd(), {"momentum": 0.9, "weight_decay": 0.01}),
         (Sgd(), {}),
     ],
