@@ -93,7 +93,7 @@ def _panel(
     colours = "cividis_r" if quantity(metric).better == "less" else "cividis"
     axes.imshow(shade, cmap=colours, aspect="auto", alpha=0.55)
     for (row, column), value in np.ndenumerate(table):
-        text = f"{value:.1e}" if is_log else quantity(metric).shown(value)
+        text = f"{value:.1e}" if is_log and np.isfinite(value) else quantity(metric).shown(value)
         axes.text(column, row, text, ha="center", va="center", size=8, color=INK)
     for row, column in stable:
         corner = heads.index(column) - 0.47, rows.index(row) - 0.44
@@ -114,9 +114,10 @@ def _words(
 ) -> tuple[str, str]:
     names = " and ".join(quantity(metric).label for metric in metrics)
     first = quantity(metrics[0])
+    unit = first.difference.removesuffix("s") if within == 1 else first.difference
     caption = (
         f"{names[0].upper()}{names[1:]}, means over seeds. A frame marks what is stable: no run "
-        f"diverged, and {first.label} is within {within:g} {first.difference} of the best in its "
+        f"diverged, and {first.label} is within {within:g} {unit} of the best in its "
         f"row. Stable: {_ranges(told, stable, columns)}."
     )
     parts = [
