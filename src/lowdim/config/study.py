@@ -12,7 +12,13 @@ from lowdim.config.model import ModelConfig
 from lowdim.config.training import OptimiserConfig, TrainingConfig, TuningConfig
 
 ScaleName = Literal["smoke", "standard", "full"]
-ProbeName = Literal["linear_map_errors", "gradient_rank", "gradient_stats"]
+ProbeName = Literal[
+    "linear_map_errors",
+    "gradient_rank",
+    "gradient_stats",
+    "gradient_norms",
+    "weight_spectra",
+]
 ErrorName = Literal["rel_err", "err_support", "err_null", "err_mixed"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lowdim.probes.gradient_norms import GradientNorms
 from lowdim.probes.gradient_rank import GradientRank
 from lowdim.probes.gradient_stats import GradientStats
 from lowdim.probes.linear_map import LinearMapErrors, linear_map_errors
+from lowdim.probes.weight_spectra import WeightSpectra, effective_rank
 
 if TYPE_CHECKING:
     from lowdim.data.task import Task
@@ -16,15 +18,20 @@ if TYPE_CHECKING:
 PROBES: dict[str, Callable[[Task, int, Rule, int | None], Any]] = {
     "linear_map_errors": lambda task, every, *_: LinearMapErrors(task.facts["target_map"], every),
     "gradient_rank": lambda task, every, rule, batch: GradientRank(task, rule, batch, every),
+    "gradient_norms": lambda task, every, *_: GradientNorms(task, every),
+    "weight_spectra": lambda task, every, *_: WeightSpectra(every),
     "gradient_stats": lambda task, every, _, batch: GradientStats(task, every, batch),
 }
 
 __all__ = [
     "PROBES",
+    "GradientNorms",
     "GradientRank",
     "GradientStats",
     "LinearMapErrors",
+    "WeightSpectra",
     "build_probe",
+    "effective_rank",
     "linear_map_errors",
 ]
 
