@@ -64,7 +64,7 @@ def asked(contrast: dict[str, Any]) -> str:
     stated = Contrast(**{key: contrast[key] for key in Contrast.model_fields})
     shown, margin = quantity(stated.metric), stated.margin
     if stated.scale == "log":
-        size = f"a factor of {10 ** abs(margin):.2g}"
+        size = f"a factor of {10 ** abs(margin):.3g}"
     else:
         size = f"{abs(margin):g} {shown.difference or shown.unit}".strip()
     if stated.direction == "different":

@@ -142,6 +142,10 @@ def test_a_contrast_in_words(contrast, words):
             {"metric": "learning_rate", "direction": "different", "scale": "log", "margin": 0.176},
             "apart by at least a factor of 1.5",
         ),
+        (
+            {"metric": "best_loss", "direction": "less", "scale": "log", "margin": 0.0088},
+            "at least a factor of 1.02 below",
+        ),
     ],
 )
 def test_what_was_asked_in_words(changes, words):
