@@ -98,6 +98,11 @@ QUANTITIES = {
 }
 _RELATIVE = "_relative_to_start"
 _AT_LEVEL = re.compile(r"(?P<read>.+)_at_(?P<metric>.+)_(?P<level>[0-9][0-9.e+-]*)")
+_OF_A_PART = {
+    "_effective_rank": Quantity("effective rank of", decimals=2),
+    "_first_energy": Quantity("share of the energy in the first singular value of", decimals=3),
+    "_gradient_norm": Quantity("gradient norm of", scale="log"),
+}
 
 
 def quantity(metric: str) -> Quantity:
@@ -109,4 +114,8 @@ def quantity(metric: str) -> Quantity:
         base, other = quantity(match["read"]), quantity(match["metric"])
         label = f"{base.label} where the {other.label} falls to {match['level']}"
         return replace(base, label=label)
+    for ending, of in _OF_A_PART.items():
+        if metric.endswith(ending) and metric not in QUANTITIES:
+            part = metric.removesuffix(ending).replace("_", " ")
+            return replace(of, label=f"{of.label} {part}")
     return QUANTITIES.get(metric, Quantity(metric.replace("_", " ")))

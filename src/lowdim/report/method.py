@@ -135,6 +135,10 @@ def _layer(told: dict[str, Any]) -> str:
     if kind in ("lowrank", "lowrank_diag"):
         plus = " + diagonal" if kind == "lowrank_diag" else ""
         return f"rank {rest['rank']}{plus}{_gain(rest)}"
+    if kind == "nlmf":
+        form = "U Vᵀ + φ(U Vᵀ)" if rest["residual"] else "φ(U Vᵀ)"
+        start = f"{rest['start']} start{_gain(rest)}"
+        return f"{form} of rank {rest['rank']}, φ 1-{rest['units']}-1 {rest['activation']}, {start}"
     if kind == "masked":
         return f"random mask, {100 * rest['density']:g} % kept{_gain(rest)}"
     return f"{kind} ({_pairs(rest)})" if rest else str(kind)

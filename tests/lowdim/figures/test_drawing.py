@@ -121,6 +121,13 @@ def test_a_metric_relative_to_the_start_is_named_after_its_base():
     assert quantity("something_new").label == "something new"
 
 
+def test_what_probes_read_of_a_layer_is_named_after_it():
+    assert quantity("fc1_effective_rank").label == "effective rank of fc1"
+    assert quantity("fc1_u_gradient_norm").label == "gradient norm of fc1 u"
+    assert quantity("fc1_u_gradient_norm").scale == "log"
+    assert quantity("effective_rank").label == "effective rank"
+
+
 @pytest.mark.parametrize(
     ("low", "high"),
     [(1.0, 1.8), (1e-3, 0.1), (0.95, 3.2), (250, 6500), (1.31, 1.34), (3e-9, 8e-7), (0.9, 9e3)],
