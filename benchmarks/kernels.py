@@ -48,7 +48,7 @@ def main() -> None:
     chosen = parsed()
     if chosen.rows:
         return measure(chosen)
-    counts = [chosen.threads] if chosen.threads else sorted({1, os.cpu_count() or 1})
+    counts = [chosen.threads] if chosen.threads else thread_counts()
     for operation in chosen.operations or operations():
         rows: list[dict[str, Any]] = []
         for count in counts:
@@ -62,6 +62,16 @@ def main() -> None:
 
         write_overview()
     return None
+
+
+def thread_counts() -> list[int]:
+    """Return one thread, and all of them where the machine has nothing else to do."""
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > cores / 2:
+        print(f"load {load:.1f} on {cores} cores: time on the clock would say nothing, left out")
+        return [1]
+    return sorted({1, cores})
 
 
 def measured_apart(operation: str, threads: int, chosen: argparse.Namespace) -> list[dict]:

@@ -41,6 +41,8 @@ def circumstances() -> dict[str, str]:
         "commit": str(commit()),
         "day": datetime.now(UTC).date().isoformat(),
     }
+    if hasattr(os, "getloadavg"):
+        found["load"] = f"{os.getloadavg()[2]:.1f} in the last quarter of an hour"
     if torch.cuda.is_available():
         found["device"] = torch.cuda.get_device_name()
     return found
