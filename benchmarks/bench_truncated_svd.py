@@ -125,7 +125,7 @@ def warm_runs(before: Tensor, g: Tensor, k: int) -> dict[str, Callable[[], Tripl
     """Return runs that start from the factors of the matrices before."""
     start = truncated_svd(before, k, method="exact")
     runs: dict[str, Callable[[], Triplets]] = {}
-    for extra in (8, 12, 16):
+    for extra in (4, 8, 10, 12):
         for iterations in (1, 2):
             runs[f"iterate {k}+{extra}, {iterations}"] = lambda e=extra, i=iterations: (
                 truncated_svd(g, k, method="iterate", oversample=e, iterations=i, start=start)
