@@ -209,40 +209,30 @@ class _Writer:
         k, f, chunks = self.k, self.k.factors[j], self.k.chunks[j]
         out, size, lefts = k.factors[-1].out, k.size, rows * k.lefts[j]
         width = k.whole(f.inner)
-        pieces, depth = (1, chunks * out) if back_chunk == out else (chunks, out)
-        # A transposed piece spills over into the next, which must not have been written before.
-        together = max(1, min(lefts, TURNED_BYTES // (out * width * size))) if chunks == 1 else 1
+        stage_step, back_step = f.inner * chunks * k.padded, f.out * chunks * back_chunk
+        # Matrices of a record: pieces of several lefts, or all chunks of one.
+        together, source_step = 1, k.padded
+        pieces, left_step, depth = chunks, back_chunk, out
+        if back_chunk == out:
+            pieces, depth = 1, chunks * out
+        if chunks == 1:
+            together = max(1, min(lefts, TURNED_BYTES // (out * width * size)))
+            source_step, left_step = stage_step, back_step
         records = []
         for first in range(0, lefts, together):
             count = min(together, lefts - first)
-            b = stage.further(first * f.inner * chunks * k.padded * size)
-            a = back.further(first * f.out * chunks * back_chunk * size)
-            for c in range(chunks):
-                source = Matrix(
-                    b.further(c * k.padded * size),
-                    chunks * k.padded,
-                    1,
-                    f.inner * chunks * k.padded,
-                )
-                target = Matrix(
-                    turned.further(c * out * width * size), width, 1, chunks * out * width
-                )
-                records.append(
-                    record(
-                        Kind.TRANSPOSE, size, a=source, c=target, rows=f.inner, columns=out,
-                        count=count,
-                    )
-                )  # fmt: skip
-            for c in range(pieces):
-                left = Matrix(
-                    a.further(c * back_chunk * size), chunks * back_chunk, 1,
-                    f.out * chunks * back_chunk,
-                )  # fmt: skip
-                right = Matrix(
-                    turned.further(c * out * width * size), width, 1, chunks * out * width
-                )
-                shape = (f.out, f.inner, depth)
-                records.append(
-                    product(size, left, right, Matrix(da, f.inner), shape, add=True, count=count)
-                )
+            b = stage.further(first * stage_step * size)
+            a = back.further(first * back_step * size)
+            # A transposed piece spills over into the next, which is written after it.
+            source = Matrix(b, chunks * k.padded, 1, source_step)
+            target = Matrix(turned, width, 1, out * width)
+            turning = {"rows": f.inner, "columns": out, "count": count * chunks}
+            left = Matrix(a, chunks * back_chunk, 1, left_step)
+            shape = (f.out, f.inner, depth)
+            records += [
+                record(Kind.TRANSPOSE, size, a=source, c=target, **turning),
+                product(
+                    size, left, target, Matrix(da, f.inner), shape, add=True, count=count * pieces
+                ),
+            ]
         return records
