@@ -23,7 +23,7 @@ def step_costs(
     """Return what a step of a replica by itself takes: loss, gradients and update.
 
     `step_us` is CPU time of this thread on a CPU, elapsed time on a device, the median of three
-    short epochs; `step_over_adam` its ratio to Adam's step on the same network, timed in turn;
+    short epochs; `step_over_adam` its ratio to Adam's step on the same parameters, timed in turn;
     `optimiser_kib` the size of the update rule's state. Empty for a replica that diverges in them.
     """
     size = program.batch_size or task.train.samples
@@ -31,9 +31,12 @@ def step_costs(
     own = replace(asked, train_rows=rows, score_rows=None, orders=None)
     plain = replace(own, hyper={"learning_rate": asked.hyper["learning_rate"]})
     bare = replace(program, probes=(), watch=(), final=(), step_metrics=False)
+    # what differs is then the rule, not whether it sees all parameters as one tensor
+    adam = Adam()
+    adam.elementwise = program.rule.elementwise
     runs = (
         TorchRun(bare, task, [own], device, dtype),
-        TorchRun(replace(bare, rule=Adam()), task, [plain], device, dtype),
+        TorchRun(replace(bare, rule=adam), task, [plain], device, dtype),
     )
     times: tuple[list[float], list[float]] = ([], [])
     for epoch in range(1, _EPOCHS + 2):
