@@ -226,13 +226,15 @@ class _Writer:
             # A transposed piece spills over into the next, which is written after it.
             source = Matrix(b, chunks * k.padded, 1, source_step)
             target = Matrix(turned, width, 1, out * width)
-            turning = {"rows": f.inner, "columns": out, "count": count * chunks}
             left = Matrix(a, chunks * back_chunk, 1, left_step)
             shape = (f.out, f.inner, depth)
             records += [
-                record(Kind.TRANSPOSE, size, a=source, c=target, **turning),
+                record(
+                    Kind.TRANSPOSE, size, a=source, c=target, rows=f.inner, columns=out,
+                    count=count * chunks,
+                ),
                 product(
                     size, left, target, Matrix(da, f.inner), shape, add=True, count=count * pieces
                 ),
-            ]
+            ]  # fmt: skip
         return records
