@@ -152,10 +152,10 @@ def _scale(rows: Mapping[str, Strip], shown: Quantity) -> str:
 def _words(
     tables: Tables, panels: Mapping[str, Mapping[str, Strip]], middle: Middle
 ) -> tuple[str, str]:
-    names = " and ".join(quantity(metric).label for metric in panels)
+    names = "; ".join(quantity(metric).label for metric in panels)
     caption = (
-        f"{names[0].upper()}{names[1:]} of every seed (small) and their {middle} with its 95 % "
-        f"{'t ' if middle == 'mean' else ''}interval (large)"
+        f"Every seed (small) and the {middle} with its 95 % {'t ' if middle == 'mean' else ''}"
+        f"interval (large): {names}"
     )
     is_log = any(_scale(rows, quantity(metric)) == "log" for metric, rows in panels.items())
     if middle == "mean" and is_log:

@@ -155,8 +155,8 @@ def _words(tables: Tables, shown: Sequence[Course]) -> tuple[str, str]:
     names = [quantity(metric).label for metric in dict.fromkeys(one.metric for one in shown)]
     listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     caption = (
-        f"{listed[0].upper()}{listed[1:]} over epochs: medians of {tables.study.seeds} seeds, "
-        f"shaded from the least to the greatest."
+        f"Medians of {tables.study.seeds} seeds over epochs, shaded from the least to the "
+        f"greatest: {listed}."
     )
     alt = [f"Curves of {listed} over epochs. Medians at the end:"]
     alt += [
@@ -177,10 +177,11 @@ def _distance(tables: Tables, compared: Sequence[Course]) -> str:
         own = [one for one in compared if one.metric == metric]
         middle = float(np.median(np.concatenate([one.distances for one in own])))
         worst = max(own, key=lambda one: float(one.distances.max()))
-        kind = "a factor of " if quantity(metric).scale == "log" else ""
+        is_log = quantity(metric).scale == "log"
+        ends = [f"{d:.2f}" if is_log else f"{d:.2g}" for d in (middle, worst.distances.max())]
+        kind = "a factor of " if is_log else ""
         parts.append(
-            f"{quantity(metric).label} {kind}{middle:.3g} and {worst.distances.max():.3g} "
-            f"({tables.label(worst.arm)})"
+            f"{quantity(metric).label}, {kind}{' and '.join(ends)} ({tables.label(worst.arm)})"
         )
     return (
         f"The distance of medians from theory, in the middle of all readings and at most: "

@@ -109,10 +109,10 @@ def quantity(metric: str) -> Quantity:
     """Return how a metric is shown; one not listed is called by its name."""
     if metric.endswith(_RELATIVE):
         base = quantity(metric.removesuffix(_RELATIVE))
-        return Quantity(f"{base.label}, relative to the start", better="less", scale="log")
+        return Quantity(f"{base.label} (as a share of its start)", better="less", scale="log")
     if metric not in QUANTITIES and (match := _AT_LEVEL.fullmatch(metric)):
         base, other = quantity(match["read"]), quantity(match["metric"])
-        label = f"{base.label} where the {other.label} falls to {match['level']}"
+        label = f"{base.label} (at a {other.label} of {match['level']})"
         return replace(base, label=label)
     for ending, of in _OF_A_PART.items():
         if metric.endswith(ending) and metric not in QUANTITIES:

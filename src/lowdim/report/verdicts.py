@@ -45,7 +45,8 @@ def finding(contrast: dict[str, Any], a: str, b: str) -> str:
     low, high = contrast["ci95_low"], contrast["ci95_high"]
     if contrast["scale"] == "log":
         text = f"The {shown.label} of {a} is {times(10**estimate)} that of {b}"
-        ends = f"{10**low:.2f} to {times(10**high)}" if is_number(low) else ""
+        least = times(10**low).removesuffix(" times") if is_number(low) else ""
+        ends = f"{least} to {times(10**high)}" if least else ""
     else:
         way = "above" if estimate > 0 else "below"
         text = f"{a} lies {amount(estimate, shown)} {way} {b} in {shown.label}"

@@ -117,7 +117,10 @@ def test_numbers_are_printed_with_digits_that_fit_the_metric(metric, value, text
 
 def test_a_metric_relative_to_the_start_is_named_after_its_base():
     found = quantity("err_null_relative_to_start")
-    assert found.label == "error off the support, relative to the start"
+    assert found.label == "error off the support (as a share of its start)"
+    at_level = quantity("err_null_at_rel_err_0.01")
+    assert at_level.label == "error off the support (at a relative error of 0.01)"
+    assert at_level.scale == "log"
     assert quantity("something_new").label == "something new"
 
 

@@ -12,6 +12,11 @@ from lowdim.report.published import difference
 from lowdim.report.verdicts import asked, finding
 
 
+def test_the_ends_of_a_small_ratio_keep_their_digits():
+    small = found(-2.06, metric="err_null", scale="log", ci95_low=-2.072, ci95_high=-2.053)
+    assert "(95 % interval 0.0085 to 0.0089 times;" in finding(small, "A", "B")
+
+
 @pytest.mark.parametrize(
     ("metric", "values", "expected"),
     [

@@ -219,7 +219,7 @@ def test_results_that_are_theory_are_no_distance_from_it(made):
         assert len(compared) > 50
         assert compared["decades_from_theory"].abs().max() < 1e-6
         assert set(compared["arm"]) == {a for a in table["arm"] if a.startswith("h0_")}
-    assert "a factor of 1 and 1 (" in index[0]["caption"]
+    assert "a factor of 1.00 and 1.00 (" in index[0]["caption"]
 
 
 def test_panels_show_points_of_ours_and_lines_of_theory(made):
