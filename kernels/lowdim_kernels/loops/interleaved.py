@@ -10,6 +10,7 @@ import numpy as np
 
 from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
+    clear,
     collect,
     fma,
     lanes_of,
@@ -38,7 +39,7 @@ def interleave(g, first, batch, m, n, packed, scales):
         scales[lane] = _scale(g[starts[lane] : starts[lane] + m * n], factors)
     for lane in range(w):
         factors[lane] = 1.0 / scales[lane]
-    packed[:] = 0
+    clear(packed)
     factor = load(factors, 0)
     for i in range(m):
         for j in range(n):
@@ -58,9 +59,13 @@ def _scale(entries, scratch):
         tops, more = largest(tops, magnitude(x)), largest(more, magnitude(y))
         poison = fma(x, zero, fma(y, zero, poison))
     store(scratch, 0, largest(tops, more))
-    top = scratch.max()
+    top = scratch[0]
+    for lane in range(1, w):
+        top = max(top, scratch[lane])
     store(scratch, 0, poison)
-    doubt = scratch.sum()
+    doubt = scratch[0]
+    for lane in range(1, w):
+        doubt += scratch[lane]
     for i in range(whole, entries.size):
         top = max(top, abs(entries[i]))
         doubt += entries[i] * 0
@@ -205,7 +210,7 @@ def panels_of(z, step, size, count, half, packed):
     """
     w, wide = lanes_of(z), lanes_of(packed)
     rows = (size + 3) // 4 * 4
-    packed[:] = 0
+    clear(packed)
     for k in range(count):
         for i in range(size):
             value = load_widened(packed, z, (k * step + i) * w + half * wide)

@@ -322,6 +322,13 @@ for _symbol, _instruction in (
 
 
 @njit(nogil=True)
+def clear(array):
+    """Fill with zeros; an assignment to a slice would take Numba ten times as long to compile."""
+    for i in range(array.size):
+        array[i] = 0
+
+
+@njit(nogil=True)
 def aligned(size, dtype):
     """Return an uninitialised flat array that starts on a cache line."""
     space = np.empty(size + BYTES // 4, dtype)

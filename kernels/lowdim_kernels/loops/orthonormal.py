@@ -86,7 +86,10 @@ def _square(here, size):
 def _any(mask, scratch):
     w = lanes_of(scratch)
     store(scratch, 0, mask)
-    return scratch[:w].max() > 0
+    for lane in range(w):  # noqa: SIM110 - Numba compiles no any()
+        if scratch[lane] > 0:
+            return True
+    return False
 
 
 @part

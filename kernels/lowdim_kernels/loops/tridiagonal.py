@@ -2,6 +2,7 @@
 
 from lowdim_kernels.loops.compilation import part
 from lowdim_kernels.loops.lanes import (
+    clear,
     fma,
     largest,
     load,
@@ -28,19 +29,19 @@ def tridiagonalise(c, n, d, e, inverse, work):
     step = n * W
     v, w, x = work[: 2 * step], work[2 * step : 4 * step], work[4 * step : 5 * step]
     p = work[5 * step :]
-    work[:] = 0
+    clear(work)
     zero = splat(load(c, 0), 0.0)
     for j in range(n - 1):
         _reflector(c, n, j, d, e, inverse, v, w, x)
-        p[:] = 0
+        clear(p)
         slot = j % 2 * step
         if slot:
             _multiply(c, n, j + 1, x, p)
             _correct(n, j + 1, v, w, x, p)
         else:
             _update_and_multiply(c, n, j + 1, v, w, x, p)
-            v[step:] = 0
-            w[step:] = 0
+            clear(v[step:])
+            clear(w[step:])
         scale = load(inverse, j * W)
         total = zero
         for i in range((j + 1) * W, step, W):

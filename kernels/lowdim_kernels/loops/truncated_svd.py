@@ -13,7 +13,7 @@ from lowdim_kernels.loops.interleaved import (
     panels_of,
     write_back,
 )
-from lowdim_kernels.loops.lanes import aligned, collect, lanes_of, store
+from lowdim_kernels.loops.lanes import aligned, clear, collect, lanes_of, store
 from lowdim_kernels.loops.orthonormal import fill, orthonormalise, orthonormalise_together
 from lowdim_kernels.loops.tridiagonal import reflect_back, tridiagonalise
 
@@ -81,7 +81,10 @@ def iterated_svd(addresses, batch, m, n, k, width, started, iterations, rounds, 
     space = aligned(decomposition_space(width, k), np.float64)
     judged = np.empty(W, np.int64)
     noise = _noise(n, width - started, z)
-    alive[:], y[:], z[:] = 1, 0, 0
+    clear(y)
+    clear(z)
+    for i in range(alive.size):
+        alive[i] = 1
     for first in range(0, batch, w):
         interleave(g, first, batch, m, n, packed, scales)
         _first_columns(start, first, batch, n, started, width, noise, z)
@@ -100,7 +103,7 @@ def iterated_svd(addresses, batch, m, n, k, width, started, iterations, rounds, 
             _report(sizes, scales, half, k, first, batch, judged, s, status)
             write_back(left, n, lines, k, first, half, batch, scales, v)
             panels_of(y, rows, m, width, half, block)
-            turned[:] = 0
+            clear(turned)
             multiply(block, m, width, right, k, turned)
             write_back(turned, m, rows, k, first, half, batch, scales, u)
 
@@ -112,7 +115,8 @@ def _noise(n, count, like):
     noise = aligned(n * count * w, like.dtype)
     for lane in range(w):
         fill(noise, n * count, 0, lane)
-    noise *= 3.5 / n**0.5
+    for i in range(noise.size):
+        noise[i] *= 3.5 / n**0.5
     return noise
 
 
@@ -126,7 +130,8 @@ def _first_columns(start, first, batch, n, started, width, noise, z):
     for k in range(started):
         for i in range(n):
             store(z, (k * n + i) * w, collect(z, start, starts, i * started + k))
-    z[started * n * w : width * n * w] = noise
+    for i in range(noise.size):
+        z[started * n * w + i] = noise[i]
 
 
 @part
@@ -146,12 +151,12 @@ def decompose(packed, m, n, k, rounds, passes, least_tail, y, norms, z, judged, 
     tridiagonalise(c, n, d, e, inverse, work[: 6 * n * W])
     normalise(d, e, squared, n, bound)
     eigenvalues(d, squared, n, k, rounds, values)
-    z[:] = 0
+    clear(z)
     eigenvectors(d, e, n, k, rounds, passes, values, z, work)
-    weak[:] = 0
+    clear(weak)
     orthonormalise(z, n, n, k, values, norms, weak, work)
     reflect_back(c, n, inverse, z, k)
-    y[:] = 0
+    clear(y)
     multiply(packed, m, n, z, k, y)
     orthonormalise(y, m, (m + 3) // 4 * 4, k, values, norms, weak, work)
     for lane in range(W):
