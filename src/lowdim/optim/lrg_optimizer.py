@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any
 
 import torch
@@ -194,7 +195,7 @@ class LRGAdam(torch.optim.Optimizer):
         """Return whether to take the step; raise by name where that is asked for."""
         grads = [p.grad for p in params.values() if p.grad is not None]
         # A sum is quicker than a test of every entry; where it overflows, these decide.
-        if action == "propagate" or all(g.sum().isfinite() for g in grads):
+        if action == "propagate" or isfinite(sum(g.sum().item() for g in grads)):
             return True
         if all(g.isfinite().all() for g in grads):
             return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -57,7 +58,7 @@ def _suited(g: Tensor, rank: int) -> bool:
         and g.dtype in _NAMES
         and 16 <= min(sides) <= max(sides) <= LARGEST_SIDE
         and 1 <= rank < min(sides)
-        and bool(g.sum().isfinite())
+        and isfinite(g.sum().item())
     )
 
 
