@@ -142,6 +142,8 @@ def compiled(
     """Return the programs of a replica; raises UntapeableError where there is no form for it."""
     if dtype not in _DTYPES:
         raise UntapeableError(f"the tape computes in float32 or float64, not {dtype}")
+    if task.loss == "map_mse" and program.batch_size is not None:
+        raise UntapeableError("loss map_mse has no samples to draw from: batch_size must be None")
     if any(not p.requires_grad for p in module.parameters()):
         raise UntapeableError("frozen parameters have no form on the tape")
     features = task.train.inputs.shape[-1] if task.loss == "map_mse" else _features(task)
