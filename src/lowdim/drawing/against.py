@@ -53,7 +53,13 @@ def against(
                 _line(axes, one, _points(tables, one, metric, value))
             _dress(axes, metric, axis, {value(tables.study.arms[a]) for s in told for a in s.arms})
         handles, texts = grid[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside upper center", ncols=4)
+        figure.legend(
+            *(handles, texts),
+            loc="outside upper center",
+            ncols=4,
+            columnspacing=1.2,
+            handlelength=1.8,
+        )
         return Picture(name, title, *_words(tables, told, shown, value, axis), figure)
 
     return draw

@@ -27,9 +27,9 @@ SCHEMES = {
     "none": ("all pixels", "#1a1a1a"),
 }
 _BANDS = {
-    "low": ("lowest of the DCT", "dct_zigzag", "#0072B2", "o"),
-    "middle": ("middle of the DCT", "dct_middle", "#56B4E9", "s"),
-    "high": ("highest of the DCT", "dct_high", "#009E73", "^"),
+    "low": ("DCT, lowest", "dct_zigzag", "#0072B2", "o"),
+    "middle": ("DCT, middle", "dct_middle", "#56B4E9", "s"),
+    "high": ("DCT, highest", "dct_high", "#009E73", "^"),
     "gauss": ("Gaussian", "gauss", "#D55E00", "D"),
 }
 _ABLATION_RATE = 0.01
