@@ -41,6 +41,8 @@ def layer_spectra(
                 _panel(axes, tables, own, styles)
                 axes.set_title(f"{layer}, {when} training")
             row[0].set_ylabel("singular value")
+        top = max(v.max() for pair in found.values() for own in pair for v in own.values())
+        grid[0, 0].set_ylim(0.9 * _FLOOR, 1.5 * top)
         for axes in grid[-1]:
             axes.set_xlabel("number of the singular value")
         lines, labels = max((axes.get_legend_handles_labels() for axes in grid.flat), key=len)
@@ -78,7 +80,7 @@ def _panel(axes: Axes, tables: Tables, own: Spectra, styles: dict[str, ArmStyle]
             linewidth=1.8 if style.is_first else 1.2,
             label=tables.label(arm),
         )
-    axes.set(yscale="log", ylim=(0.9 * _FLOOR, None))
+    axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
