@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,5 +41,8 @@ def shown_row(tables: Tables, arm: str, metric: str) -> dict[str, Any] | None:
         middle, low, high = float(np.median(values)), float(values.min()), float(values.max())
     else:
         middle, low, high = (float(row[key]) for key in ("mean", "ci95_low", "ci95_high"))
+    if math.isclose(low, high, rel_tol=1e-9):
+        # one value for all seeds, the rest is the rounding of its mean
+        low = high = middle
     ends = {"middle": middle, "low": low, "high": high}
     return {**row.to_dict(), **ends, "is_median": is_wide(metric, values)}
