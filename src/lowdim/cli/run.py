@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from lowdim.records import remove_damaged
 
 _SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 _INTERRUPTED = 130
+_LOOK_EVERY_S = 0.2
+_TELL_AGAIN_S = 3.0
 
 
 def run_studies(run: RunConfig, config: Path, cores: str) -> int:
@@ -81,11 +84,29 @@ def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) 
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            code = process.wait()
+            code = _waited(process, lambda: told)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
         return _INTERRUPTED if told and code else code
+
+
+def _waited(process: subprocess.Popen[bytes], told: Callable[[], bool]) -> int:
+    """Wait for a process and return its exit code; once told to stop, tell its family again.
+
+    An interrupt that arrives within an import, say, can be swallowed there.
+    """
+    next_time: float | None = None
+    while True:
+        try:
+            return process.wait(timeout=_LOOK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            if not told():
+                continue
+        if next_time and time.monotonic() >= next_time:
+            interrupt_family(process.pid)
+            next_time = None
+        next_time = next_time or time.monotonic() + _TELL_AGAIN_S
 
 
 def _newest_log() -> Path:
