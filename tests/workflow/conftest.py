@@ -3,12 +3,17 @@
 import fcntl
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from workflow.project import Project
+
+# What starts the tests in the background may have them, and all they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

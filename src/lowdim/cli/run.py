@@ -16,7 +16,7 @@ from lowdim.cli.lacking import lacking_lines
 from lowdim.cli.options import CONFIG_VARIABLE, config_file, read_study, settings_beyond
 from lowdim.cli.plan import plan_lines
 from lowdim.cli.run_lock import hold
-from lowdim.cli.watch import announce_run, interrupt_family
+from lowdim.cli.watch import announce_run, signal_family
 from lowdim.config import RunConfig, UserError, load_run
 from lowdim.progress import duration
 from lowdim.records import remove_damaged
@@ -24,7 +24,7 @@ from lowdim.records import remove_damaged
 _SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 _INTERRUPTED = 130
 _LOOK_EVERY_S = 0.2
-_TELL_AGAIN_S = 3.0
+_END_AFTER_S = 3.0
 
 
 def run_studies(run: RunConfig, config: Path, cores: str) -> int:
@@ -80,7 +80,7 @@ def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) 
             told = True
             # Ctrl-C reaches Snakemake and its jobs by itself; being asked to end is handed on.
             if number == signal.SIGTERM:
-                interrupt_family(process.pid)
+                signal_family(process.pid, signal.SIGINT)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -92,21 +92,21 @@ def _snakemake(run: RunConfig, lock: int, *arguments: str, quiet: bool = False) 
 
 
 def _waited(process: subprocess.Popen[bytes], told: Callable[[], bool]) -> int:
-    """Wait for a process and return its exit code; once told to stop, tell its family again.
+    """Wait for a process and return its exit code; once told to stop, end its family.
 
-    An interrupt that arrives within an import, say, can be swallowed there.
+    An interrupt can be swallowed, by an import it arrives in, or ignored, as `nohup` has it.
     """
-    next_time: float | None = None
+    end_at: float | None = None
     while True:
         try:
             return process.wait(timeout=_LOOK_EVERY_S)
         except subprocess.TimeoutExpired:
             if not told():
                 continue
-        if next_time and time.monotonic() >= next_time:
-            interrupt_family(process.pid)
-            next_time = None
-        next_time = next_time or time.monotonic() + _TELL_AGAIN_S
+        if end_at and time.monotonic() >= end_at:
+            signal_family(process.pid, signal.SIGTERM)
+            end_at = None
+        end_at = end_at or time.monotonic() + _END_AFTER_S
 
 
 def _newest_log() -> Path:

@@ -39,8 +39,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def interrupt_family(pid: int) -> None:
-    """Interrupt a process and all that it started, as Ctrl-C on a terminal would."""
+def signal_family(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and all that it started, as Ctrl-C on a terminal would."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -48,7 +48,7 @@ def interrupt_family(pid: int) -> None:
         return
     for member in family:
         with suppress(psutil.NoSuchProcess):
-            member.send_signal(signal.SIGINT)
+            member.send_signal(number)
 
 
 def _watch(pid: int) -> None:
