@@ -39,4 +39,5 @@ class Conv1dNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.features(x.reshape(-1, 1, x.shape[-1]))
-        return self.fc2(self.fc1(found.flatten(1)).relu()).unflatten(0, x.shape[:-1])
+        outputs = self.fc2(self.fc1(found.flatten(1)).relu())
+        return outputs.reshape(*x.shape[:-1], outputs.shape[-1])
