@@ -23,6 +23,8 @@ for line in sys.stdin:
     if not child:
         status = 1
         try:
+            # An interrupt that comes before this, in the middle of the fork, would be swallowed.
+            print(os.getpid(), flush=True)
             sys.argv = ["lowdim", *line.split()]
             main()
             status = 0
@@ -30,7 +32,6 @@ for line in sys.stdin:
             status = ended.code or 0
         finally:
             os._exit(status)
-    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
