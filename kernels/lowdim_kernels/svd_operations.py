@@ -22,7 +22,7 @@ from lowdim_kernels.svd_backends import (
     without_autocast,
 )
 
-G, START = 5, 6
+G = 5
 LOW_RANK_G, LOW_RANK_RANKS = 4, 5
 
 

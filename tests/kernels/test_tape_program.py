@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kernels.tape_networks import NETWORKS, dense, random_pattern, random_start
 from lowdim_kernels.tape.bounds import record_fields
-from lowdim_kernels.tape.program import Program, aligned_zeros
+from lowdim_kernels.tape.layout import aligned_zeros
+from lowdim_kernels.tape.program import Program
 from lowdim_kernels.tape.records import RECORD_FIELDS
 from lowdim_kernels.tape.schedules import adam_schedule, evaluation_schedule
 from lowdim_kernels.tape.tape import Tape
@@ -296,8 +297,14 @@ def test_states_are_taken_only_from_a_program_with_the_same_parameters() -> None
     job.program.take(copy, job.program, job.states)
     size = job.program.layout.sizes["parameters"]
     np.testing.assert_array_equal(copy[:, :size], job.states[:, :size])
-    with pytest.raises(ValueError, match="same parameters"):
+    with pytest.raises(ValueError, match="has no parameters"):
         job.program.take(copy, other.program, other.states)
+    wider = Tape(batch=3)
+    for name, parameter in job.program.parameters.items():
+        wider.parameter(name, tuple(size + 1 for size in parameter.shape))
+    program = wider.finish()
+    with pytest.raises(ValueError, match="here and"):
+        job.program.take(copy, program, program.new_states(1))
 
 
 def test_a_description_has_a_line_for_every_record() -> None:

@@ -17,8 +17,6 @@ from lowdim_kernels.tape.library_control import INDEX, INT32, index
 from lowdim_kernels.tape.library_emitter import Emitter
 from lowdim_kernels.tape.library_target import Target
 
-Sides = list[tuple[Any, ...]]
-
 
 def panels(target: Target) -> dict[int, tuple[int, ...]]:
     """Return the heights of tiles, tallest first, for each width in vectors, widest first."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 # constants and tables are never written by a record
 STATE_SEGMENTS = ("parameters", "first", "second", "previous", "tables", "kept")
 SEGMENTS = (*STATE_SEGMENTS, "constants", "gradients", "scratch")
@@ -36,3 +38,11 @@ def laid_out(sizes: dict[str, int]) -> Layout:
         starts[name] = start
         start += sizes.get(name, 0)
     return Layout(starts, {name: sizes.get(name, 0) for name in SEGMENTS})
+
+
+def aligned_zeros(size: int, dtype: np.dtype | type | str) -> np.ndarray:
+    """Return a vector of zeros that starts on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT_BYTES, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype)

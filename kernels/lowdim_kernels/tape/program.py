@@ -9,7 +9,7 @@ import numpy as np
 
 from . import description
 from .bounds import Bounds
-from .layout import ALIGNMENT_BYTES, STATE_SEGMENTS, Layout
+from .layout import STATE_SEGMENTS, Layout, aligned_zeros
 from .library import Library, load_library_for
 from .library_arrays import CONTEXT, OUTPUTS
 from .library_target import Target
@@ -17,14 +17,6 @@ from .records_all import NUMBERS
 from .records_training import HYPERPARAMETERS, LABELS
 from .run_checks import check_samples, check_table, expect
 from .views import Parameter, Table, View
-
-
-def aligned_zeros(size: int, dtype: np.dtype | type | str) -> np.ndarray:
-    """Return a vector of zeros that starts on a cache line."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + ALIGNMENT_BYTES, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT_BYTES
-    return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
 @dataclass(frozen=True)
@@ -98,31 +90,30 @@ class Program:
                 f"table {name!r} has {table.view.columns} entries, got shape {values.shape}"
             )
         check_table(table, values)
-        self._table_view(states, table)[...] = values
-
-    def copy_table(
-        self, states: np.ndarray, name: str, other: Program, other_states: np.ndarray
-    ) -> None:
-        """Copy a table from states of another program that has it too."""
-        mine = self._table_view(states, self.tables[name])
-        mine[...] = other._table_view(other_states, other.tables[name])
+        self.table_view(states, name)[...] = values
 
     def take(self, states: np.ndarray, other: Program, other_states: np.ndarray) -> None:
-        """Copy parameters, tables and kept matrices from states of another program.
+        """Copy parameters, tables and kept matrices from states of another program, by name.
 
-        Both tapes must have declared the same of them, in the same order.
+        The other tape must have every parameter and table of this one, in the same shapes; kept
+        matrices that only one of them has are left alone.
         """
-        for name in ("parameters", "tables", "kept"):
-            size = self.layout.sizes[name]
-            if size != other.layout.sizes[name]:
-                raise ValueError(
-                    f"both programs must have the same {name}, got {size} elements here and "
-                    f"{other.layout.sizes[name]} there"
-                )
-            mine, theirs = self.layout.starts[name], other.layout.starts[name]
-            states[..., mine : mine + size] = other_states[..., theirs : theirs + size]
+        for kind in ("parameters", "tables"):
+            if missing := sorted(set(getattr(self, kind)) - set(getattr(other, kind))):
+                raise ValueError(f"the other program has no {kind} {missing}")
+        both = set(self.kept) & set(other.kept)
+        names = [("parameter_view", name) for name in self.parameters]
+        names += [("table_view", name) for name in self.tables]
+        for view, name in [*names, *(("kept_view", name) for name in both)]:
+            target = getattr(self, view)(states, name)
+            source = getattr(other, view)(other_states, name)
+            if target.shape != source.shape:
+                raise ValueError(f"{name!r} is {target.shape} here and {source.shape} there")
+            target[...] = source
 
-    def _table_view(self, states: np.ndarray, table: Table) -> np.ndarray:
+    def table_view(self, states: np.ndarray, name: str) -> np.ndarray:
+        """Return a table of all states as a view (..., length); `set_table` is the checked way."""
+        table = self.tables[name]
         start = self.layout.starts["tables"] + table.view.offset
         part = states[..., start : start + table.view.columns]
         return part.view(np.int32 if self.dtype.itemsize == 4 else np.int64)
@@ -217,8 +208,8 @@ class Program:
         expect("workspace", workspace, (self.layout.total,), self.dtype)
         expect("schedule", schedule, (steps, self.schedule_columns), self.dtype)
         expect("outputs", outputs, (steps, len(OUTPUTS)), self.dtype)
-        for table in self.tables.values():
-            check_table(table, self._table_view(state, table))
+        for name, table in self.tables.items():
+            check_table(table, self.table_view(state, name))
         check_samples(
             order,
             {"samples": samples, "targets": targets},

@@ -41,7 +41,6 @@ class Recorder:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, View] = {}
         self.sample_columns: dict[int, int] = {}
-        self.label_column: View | None = None
         self._sizes: dict[str, int] = {}
         self._records: list[tuple[Operation, dict[str, int | View]]] = []
         self._groups = 1

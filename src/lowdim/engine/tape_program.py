@@ -57,11 +57,7 @@ class Compiled:
     def for_evaluation(self, state: np.ndarray, split: Split, data_set: int) -> np.ndarray:
         """Return the state of the evaluating program that belongs to one of the training one."""
         states = self.evaluation.new_states(1)
-        for name in self.evaluation.parameters:
-            view = self.training.parameter_view(state, name)
-            self.evaluation.parameter_view(states, name)[0] = view
-        for name in self.evaluation.tables:
-            self.evaluation.copy_table(states, name, self.training, state)
+        self.evaluation.take(states, self.training, state[None])
         self._put_moments(self.evaluation, states, split, data_set)
         return states[0]
 
