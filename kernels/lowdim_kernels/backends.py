@@ -17,8 +17,9 @@ _chosen: ContextVar[Backend | None] = ContextVar("lowdim_kernels_backend", defau
 def using_backend(name: Backend | None) -> Iterator[None]:
     """Run every kernel of this thread by one backend; None goes back to choosing by device.
 
-    "reference" is dense and plain torch on any device, "numba" the CPU, "cuda" the GPU. A kernel
-    that the backend lacks, or a tensor on a device that it does not serve, raises.
+    "reference" is dense and plain torch on any device, "numba" compiled code on the CPU (by Numba,
+    or by llvmlite where it serves better), "cuda" the GPU. A kernel that the backend lacks, or a
+    tensor on a device that it does not serve, raises.
     """
     if name is not None and name not in BACKENDS:
         raise ValueError(f"backend must be one of {BACKENDS} or None, got {name!r}")

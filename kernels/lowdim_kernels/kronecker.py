@@ -15,8 +15,8 @@ from torch import Tensor
 from lowdim_kernels.kronecker_cpu import (
     allocate_gradients,
     allocate_product,
-    gradients_numba,
-    product_numba,
+    gradients_on_cpu,
+    product_on_cpu,
 )
 from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
@@ -232,7 +232,7 @@ _product = Operation(
     "kron_matmul",
     "(Tensor x, Tensor[] factors) -> Tensor",
     allocate=allocate_product,
-    kernels={"reference": kron_matmul_reference, "numba": product_numba},
+    kernels={"reference": kron_matmul_reference, "numba": product_on_cpu},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -241,7 +241,7 @@ _gradients = Operation(
     "kron_gradients",
     "(bool x_needed, Tensor g, Tensor x, Tensor[] factors) -> Tensor[]",
     allocate=allocate_gradients,
-    kernels={"reference": _gradients_reference, "numba": gradients_numba},
+    kernels={"reference": _gradients_reference, "numba": gradients_on_cpu},
     vjp=_gradients_vjp,
     jvp=_gradients_jvp,
     batch=_gradients_batch,

@@ -33,7 +33,7 @@ def allocate_gradients(
     return results
 
 
-def product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
+def product_on_cpu(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     """Return the product by a compiled program."""
     plan = _plan(x.shape, x.dtype, *_shapes(factors))
     y = x.new_empty(plan.y_shape)
@@ -46,7 +46,7 @@ def product_numba(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     return y
 
 
-def gradients_numba(
+def gradients_on_cpu(
     x_needed: bool, g: Tensor, x: Tensor, factors: Sequence[Tensor]
 ) -> list[Tensor]:
     """Return the gradients by a compiled program."""

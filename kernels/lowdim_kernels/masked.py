@@ -16,8 +16,8 @@ from lowdim_kernels.masked_cpu import (
     allocate_gradient,
     allocate_product,
     count_replicas,
-    gradient_numba,
-    product_numba,
+    gradient_on_cpu,
+    product_on_cpu,
 )
 from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
@@ -231,7 +231,7 @@ _product = Operation(
     "masked_matmul",
     f"(bool transposed, Tensor x, Tensor values, Tensor? bias, {_INDEX}) -> Tensor",
     allocate=allocate_product,
-    kernels={"reference": _product_reference, "numba": product_numba},
+    kernels={"reference": _product_reference, "numba": product_on_cpu},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -240,7 +240,7 @@ _gradient = Operation(
     "masked_gradient",
     f"(Tensor g, Tensor x, {_INDEX}) -> Tensor",
     allocate=allocate_gradient,
-    kernels={"reference": _gradient_reference, "numba": gradient_numba},
+    kernels={"reference": _gradient_reference, "numba": gradient_on_cpu},
     vjp=_gradient_vjp,
     jvp=_gradient_jvp,
     batch=_gradient_batch,

@@ -39,7 +39,7 @@ def allocate_gradient(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
     return x.new_empty((nnz,) if count is None else (count, nnz))
 
 
-def product_numba(
+def product_on_cpu(
     transposed: bool, x: Tensor, values: Tensor, bias: Tensor | None, *index: Tensor
 ) -> Tensor:
     """Return the product by the loops."""
@@ -55,7 +55,7 @@ def product_numba(
     return y
 
 
-def gradient_numba(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
+def gradient_on_cpu(g: Tensor, x: Tensor, *index: Tensor) -> Tensor:
     """Return the gradient of the values by the loops."""
     g, x, matrix = g.contiguous(), x.contiguous(), _unit_strides(index[:2])
     plan = _gradient_plan(x.dtype, g.shape, x.shape, *_shapes(matrix))

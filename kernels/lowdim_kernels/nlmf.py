@@ -123,7 +123,7 @@ def _allocate_gradients(activation: str, g: Tensor, *operands: Tensor) -> tuple[
     return tuple(t.new_empty(t.shape) for t in operands)
 
 
-def _product_numba(activation: str, *operands: Tensor) -> Tensor:
+def _product_on_cpu(activation: str, *operands: Tensor) -> Tensor:
     from lowdim_kernels.loops.nlmf import nlmf_product
 
     tag = TAG[operands[0].dtype]
@@ -135,7 +135,7 @@ def _product_numba(activation: str, *operands: Tensor) -> Tensor:
     return weight
 
 
-def _gradients_numba(activation: str, g: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
+def _gradients_on_cpu(activation: str, g: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
     from lowdim_kernels.loops.nlmf import nlmf_gradients
 
     tag = TAG[g.dtype]
@@ -195,7 +195,7 @@ _product: Operation = Operation(
     "nlmf_weight",
     f"(str activation, {_OPERANDS}) -> Tensor",
     allocate=_allocate_product,
-    kernels={"reference": _plain, "numba": _product_numba},
+    kernels={"reference": _plain, "numba": _product_on_cpu},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=folding(lambda: _product),
@@ -204,7 +204,7 @@ _gradients: Operation = Operation(
     "nlmf_gradients",
     f"(str activation, Tensor g, {_OPERANDS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     allocate=_allocate_gradients,
-    kernels={"reference": _plain_gradients, "numba": _gradients_numba},
+    kernels={"reference": _plain_gradients, "numba": _gradients_on_cpu},
     vjp=_gradients_vjp,
     jvp=_gradients_jvp,
     batch=folding(lambda: _gradients),
