@@ -100,7 +100,7 @@ _RELATIVE = "_relative_to_start"
 _AT_LEVEL = re.compile(r"(?P<read>.+)_at_(?P<metric>.+)_(?P<level>[0-9][0-9.e+-]*)")
 _OF_A_PART = {
     "_effective_rank": Quantity("effective rank of", decimals=2),
-    "_first_energy": Quantity("share of the energy in the first singular value of", decimals=3),
+    "_first_energy": Quantity("share of the first singular value,", decimals=3),
     "_gradient_norm": Quantity("gradient norm of", scale="log"),
 }
 
