@@ -7,7 +7,9 @@ import torch
 from hypothesis import strategies as st
 
 from kernels.cases import Case
-from kernels.contract import DTYPES, OperationContract, value_and_gradients
+from kernels.contract import OperationContract
+from kernels.contract_cases import DTYPES
+from kernels.derivatives import value_and_gradients
 from kernels.tolerances import assert_agrees
 from lowdim_kernels.nlmf import ElementwiseNetwork, nlmf_weight, nlmf_weight_reference
 
