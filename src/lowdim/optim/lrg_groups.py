@@ -15,6 +15,9 @@ NOT_FINITE: tuple[NotFinite, ...] = get_args(NotFinite)
 _RULE = ("mode", "project", "method", "oversample", "iterations", "warm_start", "error_feedback")
 _HYPER = {"learning_rate": "lr", "epsilon": "eps", "weight_decay": "weight_decay"}
 _LIMIT = ("rank", "energy", "rank_end", "rank_steps")
+# options of `torch.optim.Adam` that change its steps and that LRG-Adam does not have
+_OF_ADAM_ALONE = ("amsgrad", "maximize", "decoupled_weight_decay")
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
 def rule_options(group: dict[str, Any]) -> dict[str, Any]:
@@ -65,3 +68,21 @@ def check_group(group: dict[str, Any]) -> None:
     plain = group["mode"] == "matrix" and group["project"] == "grad"
     if group["factored"] and (not plain or group["error_feedback"]):
         raise ValueError("factored=True serves mode 'matrix', project 'grad', no error_feedback")
+
+
+def check_loaded(state_dict: dict[str, Any]) -> None:
+    """Raise ValueError for a state whose later steps would not be those it was made with."""
+    for place, group in enumerate(state_dict["param_groups"]):
+        for name in _OF_ADAM_ALONE:
+            plain = name == "decoupled_weight_decay" and not group.get("weight_decay")
+            if group.get(name) and not plain:
+                raise ValueError(
+                    f"param_groups[{place}] of the state must have {name} False, which LRGAdam "
+                    f"does not know, got {group[name]}"
+                )
+    for number, own in state_dict["state"].items():
+        if own and (lacking := sorted(_MOMENTS - set(own))):
+            raise ValueError(
+                f"state[{number}] must be that of LRGAdam or torch.optim.Adam, got one without "
+                f"{', '.join(lacking)}"
+            )

@@ -14,6 +14,7 @@ from lowdim.optim.lrg_factors import FactoredProjection, LinearFactors
 from lowdim.optim.lrg_groups import (
     NotFinite,
     check_group,
+    check_loaded,
     group_hyper,
     named_with_gradient,
     rule_options,
@@ -43,7 +44,8 @@ class LRGAdam(torch.optim.Optimizer):
 
     A gradient that is not finite raises ValueError by name (`nonfinite="raise"`), skips the step of
     its group (`skip`) or makes its matrix NaN (`propagate`). Sparse and complex ones are refused.
-    All options may differ by group. State dicts of `torch.optim.Adam` can be loaded.
+    All options may differ by group. State dicts of `torch.optim.Adam` can be loaded, but those made
+    with an option that changes its steps and that is not here (`amsgrad`, `maximize`) are refused.
     """
 
     _factors: LinearFactors | None = None
@@ -105,6 +107,11 @@ class LRGAdam(torch.optim.Optimizer):
         if group["factored"] and self._model is None:
             raise ValueError("factored=True needs the model whose dense layers it hooks, got None")
         super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state of LRGAdam or of `torch.optim.Adam`; ValueError names what differs."""
+        check_loaded(state_dict)
+        super().load_state_dict(state_dict)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

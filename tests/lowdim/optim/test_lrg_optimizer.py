@@ -66,6 +66,34 @@ def test_a_state_of_torchs_adam_is_taken_over():
     assert same_bits(trained(other, ours, 5), trained(net, adam, 5))
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (torch.optim.Adam, {"amsgrad": True}, r"param_groups\[0\].*amsgrad False.*got True"),
+        (torch.optim.Adam, {"maximize": True}, r"param_groups\[0\].*maximize False.*got True"),
+        (torch.optim.AdamW, {}, "decoupled_weight_decay False"),
+        (torch.optim.SGD, {"momentum": 0.9}, r"state\[0\].*without exp_avg, exp_avg_sq, step"),
+    ],
+)
+def test_a_state_whose_steps_would_differ_is_refused_by_name(source, options, message):
+    net = network()
+    other = source(net.parameters(), lr=0.02, **options)
+    trained(net, other, 1)
+    ours = LRGAdam(net.parameters(), rank=3)
+    with pytest.raises(ValueError, match=message):
+        ours.load_state_dict(other.state_dict())
+    assert not ours.state
+
+
+def test_a_decoupled_decay_of_zero_is_no_decay():
+    net = network()
+    adam = torch.optim.AdamW(net.parameters(), lr=0.02, weight_decay=0.0)
+    trained(net, adam, 1)
+    ours = LRGAdam(net.parameters(), rank=3)
+    ours.load_state_dict(adam.state_dict())
+    assert ours.param_groups[0]["lr"] == 0.02
+
+
 def test_a_rate_may_be_a_tensor_that_a_scheduler_changes():
     def run(rate):
         net = network()
