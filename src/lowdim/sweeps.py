@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lowdim.data.task import Split, Task
 from lowdim.engine import OnEpoch, Probe, Program, Replica, ReplicaResult, train
 from lowdim.engine.curves import curve_frame
+from lowdim.engine.memory import Need, at_once, memory_need, task_bytes
 from lowdim.engine.pool import AT_ONCE, run_on_threads
 from lowdim.optim import RULES, Rule
 from lowdim.progress import Progress, SilentProgress, progress_on
@@ -49,6 +50,7 @@ def sweep(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     threads: int | None = None,
+    memory_gib: float = 4.0,
     progress: bool = True,
 ) -> Sweep:
     """Return what every point of a grid reaches with every seed.
@@ -57,12 +59,14 @@ def sweep(
     copy with `reset_parameters` called on every layer. `data` maps `train`, and any further names,
     to pairs (inputs, targets): integer targets mean cross-entropy, real ones the mean squared
     error. `grid` maps hyperparameters of the optimiser (`learning_rate` is needed) to the values to
-    try. `batch_size` None takes all samples in every step.
+    try. `batch_size` None takes all samples in every step. Fewer replicas train at once where all
+    would take more than `memory_gib` beside the data.
 
     `runs` has the columns of the grid, `seed`, `<split>_loss` and `<split>_accuracy` (percent)
     after the last epoch, `train_loss` (mean over the last epoch), `diverged_epoch`, `engine` and
     `seconds`; `curves` has every split after every epoch.
-    Raises ValueError for an empty grid, an unknown optimiser, or data without `train`.
+    Raises ValueError for an empty grid, an unknown optimiser, data without `train`, or a memory too
+    small for one replica.
     """
     import pandas as pd
 
@@ -83,8 +87,10 @@ def sweep(
     own_seeds = range(seeds) if isinstance(seeds, int) else list(seeds)
     replicas = [Replica(seed, point) for point in points for seed in own_seeds]
     told = progress_on() if progress else SilentProgress()
-    trainer = partial(train, engine=engine, device=device, dtype=dtype)
-    results = _trained(trainer, program, task, replicas, threads or torch.get_num_threads(), told)
+    on: dict[str, Any] = {"engine": engine, "device": device, "dtype": dtype}
+    need = memory_need("the network", program, task, replicas, **on)
+    count, most = _room(need, task, memory_gib, threads or torch.get_num_threads())
+    results = _trained(partial(train, **on), program, task, replicas, count, most, told)
     named = [
         ({**{n: r.hyper[n] for n in grid}, "seed": r.seed}, result)
         for r, result in zip(replicas, results, strict=True)
@@ -110,15 +116,16 @@ def _trained(
     task: Task,
     replicas: Sequence[Replica],
     threads: int,
+    most: int,
     progress: Progress,
 ) -> list[ReplicaResult]:
-    """Train all replicas in chunks on several threads, results in their order."""
-    starts = range(0, len(replicas), AT_ONCE)
+    """Train all replicas in chunks of so many on several threads, results in their order."""
+    starts = range(0, len(replicas), most)
     found: dict[int, list[ReplicaResult]] = {}
     lock = threading.Lock()
 
     def job(start: int, between: OnEpoch) -> None:
-        chunk = replicas[start : start + AT_ONCE]
+        chunk = replicas[start : start + most]
 
         def on_epoch(epoch: int, replicas: int) -> None:
             between(epoch, replicas)
@@ -133,6 +140,16 @@ def _trained(
     finally:
         progress.close()
     return [result for start in starts for result in found[start]]
+
+
+def _room(need: Need, task: Task, memory_gib: float, threads: int) -> tuple[int, int]:
+    """Return how many chunks train at once, and of how many replicas."""
+    try:
+        allowed = int(memory_gib * 2**30) - task_bytes(task)
+        count, (most,) = at_once([need], allowed, threads=threads, most=AT_ONCE)
+    except ValueError as error:
+        raise ValueError(f"memory_gib={memory_gib:g} is too little: {error}") from None
+    return count, most
 
 
 def _points(grid: Mapping[str, Sequence[float]], rule: Rule) -> list[dict[str, float]]:

@@ -52,7 +52,8 @@ def train_block(
     for number, part in enumerate(shelf.parts({name: study.arms[name] for name in available})):
         work = [_work(study, run, name, shelf.task(study.arms[name].data), tuned) for name in part]
         label = f"{study.name}: training" + (f", part {number + 1}" if number else "")
-        execute(work, store, run, partial(final_record, study), progress, label)
+        record = partial(final_record, study)
+        execute(work, store, run, record, progress, label, shelf.held_bytes())
         for item in work:
             rows += _rows(study, item, store)
             curves += _curves(item, store)

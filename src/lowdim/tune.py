@@ -59,7 +59,8 @@ def tune_block(
         ]
         work.append(Work(trial_program(arm), task, [trial for _, trial in trials]))
         planned += trials
-    execute(work, store, run, trial_record, progress, f"{study.name}: tuning")
+    label = f"{study.name}: tuning"
+    execute(work, store, run, trial_record, progress, label, shelf.held_bytes())
     rows = [
         {
             "arm": trial.arm,

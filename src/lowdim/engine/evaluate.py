@@ -40,7 +40,7 @@ def evaluate(
         return {"loss": network.losses(network.theta, loss, x, y).double()}
     count = split.samples if rows is None else rows.shape[1]
     width = split.inputs[0, 0].numel()
-    piece = max(1, min(count, _PIECE // (len(network) * max(width, 100))))
+    piece = max(1, min(count, piece_of(width, len(network))))
     total = torch.zeros(len(network), dtype=torch.float64, device=network.theta.device)
     right = torch.zeros_like(total)
     for start in range(0, count, piece):
@@ -53,6 +53,11 @@ def evaluate(
     if loss == "cross_entropy":
         metrics["accuracy"] = 100 * right / count
     return metrics
+
+
+def piece_of(width: int, replicas: int = 1) -> int:
+    """Return how many samples of a width are evaluated at once."""
+    return max(1, _PIECE // (replicas * max(width, 100)))
 
 
 def _part(

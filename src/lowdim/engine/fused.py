@@ -34,11 +34,16 @@ def why_not(
         return f"the fused engine runs on the CPU, not on {device}"
     module = built(program.build, 0)
     try:
-        for replica in {_structure(replica): replica for replica in replicas}.values():
+        for replica in structures(replicas).values():
             compiled(program, task, module, replica, torch.float32)
     except UntapeableError as error:
         return str(error)
     return None
+
+
+def structures(replicas: Sequence[Replica]) -> dict[Any, Replica]:
+    """Return a replica for each of the programs that some replicas need."""
+    return {_structure(replica): replica for replica in replicas}
 
 
 def _structure(replica: Replica) -> Any:

@@ -10,9 +10,10 @@ from functools import partial
 
 import torch
 
-from lowdim.config import RunConfig
+from lowdim.config import RunConfig, UserError
 from lowdim.data.task import Task
 from lowdim.engine import OnEpoch, Program, ReplicaResult, train
+from lowdim.engine.memory import at_once, memory_need
 from lowdim.engine.pool import AT_ONCE, run_on_threads
 from lowdim.progress import Progress
 from lowdim.records import ReplicaRecord, ReplicaStore
@@ -40,13 +41,20 @@ def execute(
     to_record: ToRecord,
     progress: Progress,
     label: str,
+    held_bytes: int = 0,
 ) -> None:
     """Train every planned replica that the store lacks, and keep each soon after it is done.
 
-    Chunks go to `run.threads` threads, the longest first, each with one thread of its own. What
-    is finished is kept as well when an error or Ctrl-C ends it early.
+    Chunks go to `run.threads` threads, the longest first, each with one thread of its own; where
+    `run.memory_gib`, less the `held_bytes` of the data, is too little for that, fewer replicas
+    train at once. What is finished is kept as well when an error or Ctrl-C ends it early.
+    Raises UserError before anything is trained where one replica by itself is too large.
     """
-    chunks = [chunk for item in work for chunk in _chunks(item, store)]
+    if all(planned.key in store for item in work for planned in item.planned):
+        threads, sizes = run.threads, [AT_ONCE for _ in work]
+    else:
+        threads, sizes = _room(work, run, held_bytes)
+    chunks = [c for item, most in zip(work, sizes, strict=True) for c in _chunks(item, store, most)]
     chunks.sort(key=lambda chunk: -len(chunk.planned) * chunk.program.epochs)
     total = sum(len(item.planned) for item in work)
     lacking = sum(len(chunk.planned) for chunk in chunks)
@@ -89,7 +97,7 @@ def execute(
             keeper.add(together)
 
     try:
-        run_on_threads([partial(job, chunk) for chunk in chunks], run.threads)
+        run_on_threads([partial(job, chunk) for chunk in chunks], threads)
     finally:
         progress.close()
         keeper.close()
@@ -115,14 +123,38 @@ class _Keeper:
         self._wrote = time.monotonic()
 
 
-def _chunks(item: Work, store: ReplicaStore) -> Iterator[Work]:
-    """Cut an arm's replicas into pieces of at most fifty and leave out what is kept.
+def _room(work: Sequence[Work], run: RunConfig, held_bytes: int) -> tuple[int, list[int]]:
+    """Return how many chunks may train at once, and how many replicas each of an arm's may have."""
+    needs = [
+        memory_need(
+            f"arm {item.planned[0].arm}",
+            item.program,
+            item.task,
+            [planned.replica for planned in item.planned],
+            engine=run.engine,
+            device=run.device,
+            dtype=getattr(torch, run.precision),
+        )
+        for item in work
+    ]
+    allowed = int(run.memory_gib * 2**30) - held_bytes
+    try:
+        return at_once(needs, allowed, threads=run.threads, most=AT_ONCE)
+    except ValueError as error:
+        raise UserError(
+            f"memory_gib: {run.memory_gib:g} is too little: {error}; raise it"
+        ) from None
 
-    Where the cuts lie depends on the plan alone, and a chunk that trains as one program is kept
-    whole or not at all, so a run that was cut short goes on to the very same results.
+
+def _chunks(item: Work, store: ReplicaStore, most: int) -> Iterator[Work]:
+    """Cut an arm's replicas into pieces of at most so many and leave out what is kept.
+
+    Where the cuts lie depends on the plan and the memory alone, and a chunk that trains as one
+    program is kept whole or not at all, so a run that was cut short goes on to the very same
+    results.
     """
     planned = list({planned.key: planned for planned in item.planned}.values())
-    for start in range(0, len(planned), AT_ONCE):
-        part = [one for one in planned[start : start + AT_ONCE] if one.key not in store]
+    for start in range(0, len(planned), most):
+        part = [one for one in planned[start : start + most] if one.key not in store]
         if part:
             yield Work(item.program, item.task, part)

@@ -20,7 +20,11 @@ from lowdim.data import (
 )
 from lowdim.data.mnist1d import with_label_noise
 from lowdim.engine import generator
+from lowdim.engine.memory import task_bytes
 from lowdim.progress import Progress
+
+# of the memory that a run may take; the rest is for the replicas in training
+_DATA_SHARE = 5 / 8
 
 
 def tell_unavailable(missing: Mapping[str, str], progress: Progress) -> None:
@@ -69,7 +73,7 @@ class TaskShelf:
         """Yield arms whose tasks are on the shelf, those on the same data together.
 
         A part ends before the task that would bring the memory of all, and of the images they are
-        made of, above `run.memory_gib`; before the next one they are dropped.
+        made of, above five eighths of `run.memory_gib`; before the next one they are dropped.
         """
         groups: dict[str, list[str]] = {}
         for name, arm in arms.items():
@@ -77,8 +81,8 @@ class TaskShelf:
         part: list[str] = []
         for names in groups.values():
             config = arms[names[0]].data
-            there = sum(map(_bytes, (*self._built.values(), *self._images.values())))
-            if part and there + self._needed(config) > self.run.memory_gib * 2**30:
+            most = _DATA_SHARE * self.run.memory_gib * 2**30
+            if part and self.held_bytes() + self._needed(config) > most:
                 yield part
                 part = []
                 self._built.clear()
@@ -86,6 +90,10 @@ class TaskShelf:
             part += names
         if part:
             yield part
+
+    def held_bytes(self) -> int:
+        """Return the memory of the tasks on the shelf and of the images they are made of."""
+        return sum(map(task_bytes, (*self._built.values(), *self._images.values())))
 
     def _needed(self, config: DataConfig) -> int:
         """Return the memory that a task will take, where it takes much."""
@@ -133,9 +141,3 @@ class TaskShelf:
                     root, download=self.run.download, samples=samples
                 )
         return self._images[name, samples]
-
-
-def _bytes(task: Task) -> int:
-    """Return the memory of a task's samples."""
-    splits = (task.train, *task.held_out.values())
-    return sum(t.untyped_storage().nbytes() for s in splits for t in (s.inputs, s.targets))
