@@ -29,8 +29,8 @@ class Case:
 
     `runs` take nothing; the one named OURS is held against the others. `error(name, result)` says
     how far off a result is; a peer beyond `allowed` is shown and counts for no bar. `flops` and
-    `moved` (bytes) are what no method can do without, the floor; `least_ms` replaces them where
-    the floor is known otherwise.
+    `moved` (bytes) are what no method can do without, the floor. `settings` says with which
+    settings a run is timed, where it has any.
     """
 
     operation: str
@@ -43,6 +43,7 @@ class Case:
     moved: float
     dtype: torch.dtype = torch.float32
     bars: tuple[Bar, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each case")
     parser.add_argument("--shape", default="", help="only shapes with this text; writes nothing")
     parser.add_argument("--threads", type=int, default=0, help="only this number of threads")
+    parser.add_argument(
+        "--busy", action="store_true", help="time all threads on a busy machine too"
+    )
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name in chosen.operations:
@@ -48,7 +51,7 @@ def main() -> None:
     chosen = parsed()
     if chosen.rows:
         return measure(chosen)
-    counts = [chosen.threads] if chosen.threads else thread_counts()
+    counts = [chosen.threads] if chosen.threads else thread_counts(chosen.busy)
     for operation in chosen.operations or operations():
         rows: list[dict[str, Any]] = []
         for count in counts:
@@ -64,11 +67,11 @@ def main() -> None:
     return None
 
 
-def thread_counts() -> list[int]:
-    """Return one thread, and all of them where the machine has nothing else to do."""
+def thread_counts(busy: bool) -> list[int]:
+    """Return one thread, and all of them where the machine has nothing else to do or may have."""
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > cores / 2:
+    if load > cores / 2 and not busy:
         print(f"load {load:.1f} on {cores} cores: time on the clock would say nothing, left out")
         return [1]
     return sorted({1, cores})
@@ -121,6 +124,7 @@ def rows_of(case: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
             "passes": case.passes,
             "threads": threads,
             "run": name,
+            "setting": case.settings.get(name, ""),
             **summary(times[name]),
             "times_slower": round(times_slower(times[name], times[OURS]), 2),
             "peak_mib": round(peak_mib(run), 2),

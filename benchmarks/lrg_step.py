@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from bench_truncated_svd import mnist1d
 from lowdim.optim import LRGAdam
 from lowdim_kernels import excess_error
+from network_gradients import mnist1d
 from reporting import write_results
 from turns import alternated, summary
 

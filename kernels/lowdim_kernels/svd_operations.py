@@ -5,7 +5,7 @@ and the other is not mixes with its mirror image by the two singular values; the
 change of G to that of its best approximation is its own transpose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,9 +27,16 @@ LOW_RANK_G, LOW_RANK_RANKS = 4, 5
 
 
 @without_autocast
-def low_rank_change(g: Tensor, ranks: Tensor, change: Tensor) -> Tensor:
-    """Return the change of best approximations for a change of g, in plain torch."""
+def low_rank_change(
+    g: Tensor, ranks: Tensor, change: Tensor, check: Callable[[Tensor], None] | None = None
+) -> Tensor:
+    """Return the change of best approximations for a change of g, in plain torch.
+
+    `check` may raise for the singular values.
+    """
     u, s, vh = torch.linalg.svd(g, full_matrices=False)
+    if check is not None:
+        check(s)
     kept = (torch.arange(s.shape[-1], device=g.device) < ranks.unsqueeze(-1)).to(g)
     across = kept.unsqueeze(-1) * (1 - kept).unsqueeze(-2)
     square = s.square()
@@ -50,23 +57,24 @@ def _checked_change(each: bool, g: Tensor, ranks: Tensor, change: Tensor) -> Ten
     """Return the change, or raise where singular values that must differ do not."""
     if not g.numel():
         return torch.zeros_like(g)
-    dtype = g.dtype
-    finite = torch.isfinite(g).flatten(1).all(1)
-    g = torch.where(finite[:, None, None], g, 0.0).double()
-    s = torch.linalg.svdvals(g)
-    index = torch.arange(1, s.shape[-1], device=g.device)
-    last = ranks.unsqueeze(-1)
-    needed = (index <= last) if each else (index == last)
-    least = torch.finfo(dtype).eps * max(g.shape[1:]) * s[:, :1]
-    close = needed & (s[:, :-1] - s[:, 1:] <= least) & finite.unsqueeze(-1)
-    if close.any():
-        matrix, k = (int(x) for x in close.nonzero()[0])
-        raise ValueError(
-            f"no derivative: singular values {k + 1} and {k + 2} of matrix {matrix} are both "
-            f"{float(s[matrix, k]):.3g}; choose a rank at which they differ"
-        )
-    result = low_rank_change(g, ranks, torch.where(finite[:, None, None], change.double(), 0.0))
-    return torch.where(finite[:, None, None], result, torch.nan).to(dtype)
+    finite = torch.isfinite(g).flatten(1).all(1)[:, None, None]
+    wide, change = (torch.where(finite, t.double(), 0.0) for t in (g, change))
+
+    def check(s: Tensor) -> None:
+        index = torch.arange(1, s.shape[-1], device=g.device)
+        last = ranks.unsqueeze(-1)
+        needed = (index <= last) if each else (index == last)
+        least = torch.finfo(g.dtype).eps * max(g.shape[1:]) * s[:, :1]
+        close = needed & (s[:, :-1] - s[:, 1:] <= least) & finite[..., 0]
+        if close.any():
+            matrix, k = (int(x) for x in close.nonzero()[0])
+            raise ValueError(
+                f"no derivative: singular values {k + 1} and {k + 2} of matrix {matrix} are both "
+                f"{float(s[matrix, k]):.3g}; choose a rank at which they differ"
+            )
+
+    result = low_rank_change(wide, ranks, change, check)
+    return torch.where(finite, result, torch.nan).to(g.dtype)
 
 
 @without_autocast
