@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from torch import Tensor
+
 from lowdim.optim.lrg_projection import LowRankProjection, Mode, limit_at
-from lowdim.optim.rules import Adam, Hyper, Params, State
+from lowdim.optim.rules import Adam, Hyper, Params, State, along
 
 Projected = Literal["grad", "momentum"]
 PROJECTED: tuple[Projected, ...] = get_args(Projected)
@@ -19,7 +21,9 @@ class LrgAdam:
     square matrix, keep its `rank` leading singular values, put the entries back, step with Adam.
     Mode `matrix` treats each matrix by itself and leaves vectors as they are. With
     `project="momentum"` moments are those of the whole gradient, and the step takes the leading
-    directions of the first one. A rank of at least the matrix's side is Adam to the last bit.
+    directions of the first one, no entry of which is larger than Adam's own could be beside its
+    second moment: one without gradients stays where it is. A rank of at least the matrix's side is
+    Adam to the last bit.
 
     Hyperparameters beside Adam's: `rank`, a whole number for each replica; `energy`, the share of
     the squared norm that is kept, with at most `rank` directions where both are given; `rank_end`
@@ -69,4 +73,22 @@ class LrgAdam:
             return params, {**moments, **own}
         moments = self.adam.moments(params, grads, state, hyper)
         low, own = self.projection.cut(moments["mean"], state, limit)
+        low = {name: _within_reach(m, moments["square"][name], hyper) for name, m in low.items()}
         return self.adam.stepped(params, {**moments, "mean": low}, hyper), {**moments, **own}
+
+
+def _within_reach(mean: Tensor, square: Tensor, hyper: Hyper) -> Tensor:
+    """Return a first moment with no entry beyond what Adam's could be beside the second one.
+
+    By Cauchy and Schwarz mean^2 <= (1 - beta1)^2 / ((1 - beta2) (1 - beta1^2 / beta2)) square,
+    whatever the gradients were. Truncation alone does not keep to that, and where an entry's own
+    gradients were zero the step would be divided by epsilon.
+    """
+    given = {**Adam.defaults, **hyper}
+    beta1, beta2 = (along(given[name], mean) for name in ("beta1", "beta2"))
+    spread = (1 - beta2) * (1 - beta1**2 / beta2)
+    if not isinstance(spread, Tensor) and spread <= 0:
+        return mean
+    # one thousandth for rounding, so that a whole moment passes unchanged
+    reach = 1.001 * (1 - beta1) / spread**0.5 * square.sqrt()
+    return mean.minimum(reach).maximum(-reach)
