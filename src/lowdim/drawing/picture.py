@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lowdim.drawing.style import RC, WIDTH_IN
 from lowdim.drawing.tables import Tables
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PNG_DPI = 200
+# Text is a little wider at another resolution than the one it was laid out at.
+_RIGHT_MARGIN = 0.015
 _NO_SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
@@ -44,7 +47,8 @@ Draw = Callable[[Tables], Picture | None]
 
 def blank(height_in: float, width_in: float = WIDTH_IN) -> Figure:
     """Return an empty figure whose panels are laid out without overlap."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1 - _RIGHT_MARGIN, 1))
+    return Figure(figsize=(width_in, height_in), layout=layout)
 
 
 def drawn(draw: Draw, tables: Tables) -> tuple[Picture, dict[str, bytes]] | None:

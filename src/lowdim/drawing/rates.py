@@ -44,7 +44,7 @@ def rates(
         limits = _limits(tables, arms, hyper)
         top = figure.add_subplot(outer[0])
         draw_strips(top, tables, chosen, hyper, list(chosen))
-        top.set_title(f"Best {quantity(hyper).label} of each seed, and their geometric mean")
+        top.set_title(f"Best {quantity(hyper).label} of each seed")
         _rate_axis(top, limits)
         cells = outer[1].subgridspec(rows, columns)
         grid = cells.subplots(sharex=True, sharey=True, squeeze=False)

@@ -1,7 +1,7 @@
 """The house style of figures: type, lines, and one look for each arm throughout a study.
 
-Colours are those of Okabe and Ito, told apart by the colour-blind; line styles and markers tell
-arms apart in print without colour.
+Colours are those of Okabe and Ito, told apart by the colour-blind, then of Tol; line styles and
+markers tell arms apart in print without colour.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from lowdim.config import ArmConfig, Study
 
 WIDTH_IN = 6.6
 INK, QUIET, GRID = "#1a1a1a", "#666666", "#e4e4e4"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
-_MARKERS = ("s", "D", "^", "v", "P", "X", "h")
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31"),
+    *("#882255", "#7F7F7F", "#332288"),
+)
+_MARKERS = ("s", "D", "^", "v", "P", "X", "h", "p", "<", "*")
 _KNOWN = {
     "dense": ("#1a1a1a", "o"),
     "kronecker": ("#0072B2", "s"),

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from itertools import combinations, pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from matplotlib.text import Annotation, Text
 
 from by_hand import draw_figures, matrix, read_study, write_results
+from lowdim.config import load_study
 from lowdim.drawing.arms import by_arm
 from lowdim.drawing.convergence import convergence
 from lowdim.drawing.picture import drawn
@@ -20,6 +22,7 @@ from lowdim.drawing.size import by_size
 from lowdim.drawing.style import arm_styles
 from lowdim.figures import INDEX, pictures_of
 from lowdim.records import study_paths
+from lowdim.studies.low_rank_gradients import OTHERS, TUNED
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -149,6 +152,12 @@ def test_every_arm_looks_like_no_other(scale):
     assert len(set(markers.values())) == len(markers)
 
 
+def test_every_optimiser_has_a_colour_of_its_own():
+    folder = Path(__file__).parents[3] / "config" / "studies"
+    styles = arm_styles(load_study("low_rank_gradients", folder=folder, scale="full"))
+    assert len({styles[arm].colour for arm in (*TUNED, *OTHERS)}) == len(TUNED) + len(OTHERS)
+
+
 @pytest.mark.parametrize("drawing", [convergence(), by_size()])
 @pytest.mark.parametrize("scale", ["standard", "full"])
 def test_labels_do_not_hide_one_another(drawing, scale, tmp_path):
@@ -160,6 +169,7 @@ def test_labels_do_not_hide_one_another(drawing, scale, tmp_path):
         texts = [child for child in axes.get_children() if isinstance(child, Annotation)]
         assert len(texts) == len(study.arms)
         boxes = [Text.get_window_extent(text, canvas.get_renderer()) for text in texts]
+        assert all(box.x1 <= picture.figure.bbox.x1 for box in boxes)
         if axes.get_xlabel() == "effective parameters":
             assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
             continue
