@@ -18,6 +18,7 @@ from lowdim_kernels.kronecker_cpu import (
     gradients_on_cpu,
     product_on_cpu,
 )
+from lowdim_kernels.kronecker_cuda import gradients_on_cuda, product_on_cuda
 from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
     add,
@@ -232,7 +233,11 @@ _product = Operation(
     "kron_matmul",
     "(Tensor x, Tensor[] factors) -> Tensor",
     allocate=allocate_product,
-    kernels={"reference": kron_matmul_reference, "numba": product_on_cpu},
+    kernels={
+        "reference": kron_matmul_reference,
+        "numba": product_on_cpu,
+        "cuda": product_on_cuda,
+    },
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -241,7 +246,11 @@ _gradients = Operation(
     "kron_gradients",
     "(bool x_needed, Tensor g, Tensor x, Tensor[] factors) -> Tensor[]",
     allocate=allocate_gradients,
-    kernels={"reference": _gradients_reference, "numba": gradients_on_cpu},
+    kernels={
+        "reference": _gradients_reference,
+        "numba": gradients_on_cpu,
+        "cuda": gradients_on_cuda,
+    },
     vjp=_gradients_vjp,
     jvp=_gradients_jvp,
     batch=_gradients_batch,

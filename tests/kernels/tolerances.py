@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 # An input shares the row of its float64 reference, so this is rounding of the kernel alone.
-RELATIVE = {torch.float32: 2e-6, torch.float64: 2e-14, torch.bfloat16: 2e-2}
+RELATIVE = {torch.float32: 2e-6, torch.float64: 2e-14, torch.float16: 3e-3, torch.bfloat16: 2e-2}
 
 
 def assert_agrees(

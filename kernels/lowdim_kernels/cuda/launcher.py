@@ -7,6 +7,7 @@ launch can be captured in a CUDA graph once it has been compiled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cache
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+_INCLUDE = re.compile(r'#include "(.+)"')
 # More dynamic shared memory than this is asked for by name.
 PLAIN_SHARED_BYTES = 48 * 1024
 STORAGE = {
@@ -84,10 +86,18 @@ def launch(
 
 
 def source_of(name: str) -> str:
-    """Return the source that is compiled: the prelude and `<name>.cu`."""
+    """Return the text of `<name>.cu`, the files that it includes put in their places."""
     folder = files("lowdim_kernels")
-    prelude = folder.joinpath("cuda", "prelude.cuh").read_text()
-    return f'{prelude}\n#line 1 "{name}.cu"\n{folder.joinpath(f"{name}.cu").read_text()}'
+    lines: list[str] = []
+    for number, line in enumerate(folder.joinpath(f"{name}.cu").read_text().splitlines(), 1):
+        included = _INCLUDE.fullmatch(line)
+        if included is None:
+            lines.append(line)
+            continue
+        part = included[1]
+        text = folder.joinpath(part).read_text()
+        lines += [f'#line 1 "{part}"', text, f'#line {number + 1} "{name}.cu"']
+    return "\n".join([f'#line 1 "{name}.cu"', *lines, ""])
 
 
 def why_not() -> str | None:

@@ -1,4 +1,4 @@
-// What every kernel source of this package begins with; the launcher puts it in front.
+// What every kernel source of this package begins with.
 //
 // Rules of the house: constants come as -D NAME=value; a kernel's parameters are pointers,
 // `Index` or `double`, 8 bytes each; all shared memory is DYNAMIC_SHARED; a condition that keeps

@@ -5,6 +5,8 @@
 // shuffles, votes, and what the package's prelude takes from the GPU's own instruction set.
 // One line of a source, a barrier or a bound check, can be switched off: a test must then fail.
 #pragma once
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -73,7 +75,8 @@ struct Block {
   uint3 index[MOST_THREADS];
   int threads = 0, current = 0;
   int order = 0;     // 0 forward, 1 backward, from 2 on shuffled with that seed
-  int switched_off = 0;  // the line of a barrier or bound check that does nothing
+  int off = 0;  // the line, and its file, of a barrier or bound check that does nothing
+  const char* off_file = "";
   char* stacks = nullptr;
   std::vector<unsigned char> shared;
   size_t shared_bytes = 0;
@@ -83,8 +86,14 @@ struct Block {
 };
 inline Block B;
 
+inline bool is_off(int line, const char* file) {
+  return line == B.off && std::strcmp(file, B.off_file) == 0;
+}
+inline bool inside(bool condition, int line, const char* file) {
+  return condition || is_off(line, file);
+}
+
 inline void wait(State state, int line) {
-  if (line && line == B.switched_off) return;
   const int me = B.current;
   B.state[me] = state;
   B.line[me] = line;
@@ -94,7 +103,6 @@ inline void wait_for_lanes(unsigned lanes, int line) {
   B.lanes[B.current] = lanes;
   wait(AT_WARP, line);
 }
-inline bool inside(bool condition, int line) { return condition || line == B.switched_off; }
 
 inline void start_fibre() {
   B.body(B.arguments);
@@ -109,7 +117,7 @@ inline void prepare_fibres() {
     B.stacks = static_cast<char*>(mmap(nullptr, STACK * MOST_THREADS, PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   for (int t = 0; t < B.threads; ++t) {
-    void** top = reinterpret_cast<void**>(B.stacks + STACK * (t + 1)) - 2;
+    void** top = reinterpret_cast<void**>(B.stacks + STACK * (t + 1)) - 1;  // as after a call
     *--top = reinterpret_cast<void*>(&start_fibre);
     for (int r = 0; r < 6; ++r) *--top = nullptr;
     B.fibre[t] = top;
@@ -178,17 +186,37 @@ inline void run_block() {
   }
 }
 
+// A kernel that reads or writes a page that is not there comes back here.
+inline sigjmp_buf fault;
+inline void on_fault(int) { siglongjmp(fault, 1); }
+struct FaultsCaught {
+  struct sigaction before[2];
+  FaultsCaught() {
+    struct sigaction own = {};
+    own.sa_handler = on_fault;
+    sigaction(SIGSEGV, &own, &before[0]);
+    sigaction(SIGBUS, &own, &before[1]);
+  }
+  ~FaultsCaught() {
+    sigaction(SIGSEGV, &before[0], nullptr);
+    sigaction(SIGBUS, &before[1], nullptr);
+  }
+};
+
 inline const char* run_grid(const unsigned* grid, int threads, size_t shared_bytes, int order,
-                            int switched_off) {
+                            int off, const char* off_file) {
   if (threads < 1 || threads > MOST_THREADS) return "a block has 1 to 1024 threads";
   gridDim = {grid[0], grid[1], grid[2]};
   blockDim = {unsigned(threads), 1, 1};
   B.threads = threads;
   B.order = order;
-  B.switched_off = switched_off;
+  B.off = off;
+  B.off_file = off_file;
   B.shared_bytes = shared_bytes;
   B.error[0] = 0;
   for (int t = 0; t < threads; ++t) B.index[t] = {unsigned(t), 0, 0};
+  FaultsCaught caught;
+  if (sigsetjmp(fault, 1)) return "reached far outside an array";
   for (unsigned z = 0; z < grid[2]; ++z)
     for (unsigned y = 0; y < grid[1]; ++y)
       for (unsigned x = 0; x < grid[0]; ++x) {
@@ -215,11 +243,11 @@ struct Kernel<K> {
     call(static_cast<void**>(a), std::index_sequence_for<A...>{});
   }
   static const char* launch(int count, void** arguments, const unsigned* grid, int threads,
-                            size_t shared_bytes, int order, int switched_off) {
+                            size_t shared_bytes, int order, int off, const char* off_file) {
     if (count != int(sizeof...(A))) return "as many arguments as the kernel has parameters, please";
     B.body = &body;
     B.arguments = arguments;
-    return run_grid(grid, threads, shared_bytes, order, switched_off);
+    return run_grid(grid, threads, shared_bytes, order, off, off_file);
   }
 };
 
@@ -252,13 +280,19 @@ T shuffle(unsigned lanes, T value, int source) {
 
 #define ON_CPU_EXPORT(k)                                                                     \
   extern "C" const char* on_cpu_##k(int count, void** arguments, const unsigned* grid,       \
-                                    int threads, size_t shared, int order, int off) {        \
-    return on_cpu::Kernel<&k>::launch(count, arguments, grid, threads, shared, order, off);  \
+                                    int threads, size_t shared, int order, int off,          \
+                                    const char* file) {                                      \
+    return on_cpu::Kernel<&k>::launch(count, arguments, grid, threads, shared, order, off,   \
+                                      file);                                                 \
   }
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(on_cpu::B.shared.data())
-#define INSIDE(condition) on_cpu::inside((condition), __LINE__)
-#define __syncthreads() on_cpu::wait(on_cpu::AT_BARRIER, __LINE__)
-#define __syncwarp(...) on_cpu::wait_for_lanes(0xffffffffu, __LINE__)
+#define INSIDE(condition) on_cpu::inside((condition), __LINE__, __FILE__)
+#define __syncthreads()                          \
+  (on_cpu::is_off(__LINE__, __FILE__) ? (void)0 \
+                                      : on_cpu::wait(on_cpu::AT_BARRIER, __LINE__))
+#define __syncwarp(...)                          \
+  (on_cpu::is_off(__LINE__, __FILE__) ? (void)0 \
+                                      : on_cpu::wait_for_lanes(0xffffffffu, __LINE__))
 
 template <class T>
 T __shfl_sync(unsigned m, T v, int s, int w = 32) {

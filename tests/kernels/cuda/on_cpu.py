@@ -2,18 +2,18 @@
 
 import ctypes
 import hashlib
+import mmap
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-import torch
 from torch import Tensor
 
 from lowdim_kernels.cache_folder import cache_folder
@@ -26,7 +26,9 @@ KERNEL = re.compile(
 SWITCH = re.compile(r"\b(__syncthreads(?:_or)?\(|__syncwarp\(|INSIDE\()")
 # Threads one after the other, the other way round, and in shuffled orders.
 ORDERS = (0, 1, 2, 3)
-GUARD_BYTES = 1 << 18
+PAGE, FORBIDDEN_BYTES, ALIGNMENT = mmap.PAGESIZE, 1 << 20, 16
+NOTHING = 0
+_libc = ctypes.CDLL(None, use_errno=True)
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None or platform.machine() != "x86_64",
@@ -38,16 +40,30 @@ class KernelError(RuntimeError):
     """A kernel wrote outside its arrays, or its threads did not meet at a barrier."""
 
 
-def switches(name: str) -> list[int]:
-    """Return the lines of `<name>.cu` that hold a barrier or a bound check."""
-    lines = source_of(name).split(f'#line 1 "{name}.cu"\n')[1].splitlines()
-    code = [line.split("//")[0] for line in lines]
-    return [n for n, line in enumerate(code, 1) if SWITCH.search(line)]
+class Switch(NamedTuple):
+    """A barrier or a bound check: the file of the package, and the line."""
+
+    file: str
+    line: int
+
+
+def switches(name: str) -> list[Switch]:
+    """Return the barriers and bound checks of `<name>.cu` and of what it includes."""
+    found, file, line = [], "", 0
+    for text in source_of(name).splitlines():
+        begins = re.fullmatch(r'#line (\d+) "(.+)"', text)
+        if begins:
+            file, line = begins[2], int(begins[1])
+            continue
+        if SWITCH.search(text.split("//")[0]) and not text.startswith("#define"):
+            found.append(Switch(file, line))
+        line += 1
+    return found
 
 
 @contextmanager
-def running_on_cpu(order: int = 0, *, switched_off: int = 0) -> Iterator[None]:
-    """Run launches on CPU tensors, threads in that order, without the switch on one line."""
+def running_on_cpu(order: int = 0, *, switched_off: Switch | None = None) -> Iterator[None]:
+    """Run launches on CPU tensors, threads in that order, one switch without effect."""
     token = launcher.set(partial(_interpret, order, switched_off))
     try:
         yield
@@ -55,7 +71,24 @@ def running_on_cpu(order: int = 0, *, switched_off: int = 0) -> Iterator[None]:
         launcher.reset(token)
 
 
-def _interpret(order: int, switched_off: int, what: Launch) -> None:
+def unnoticed(name: str, run: Callable[[], None]) -> list[Switch]:
+    """Return the barriers and checks of `<name>.cu` that `run` does without in every order.
+
+    `run` launches the source's kernels and raises where a result is wrong.
+    """
+    return [s for s in switches(name) if all(_passes(run, order, s) for order in ORDERS)]
+
+
+def _passes(run: Callable[[], None], order: int, switched_off: Switch) -> bool:
+    try:
+        with running_on_cpu(order, switched_off=switched_off):
+            run()
+    except (KernelError, AssertionError):
+        return False
+    return True
+
+
+def _interpret(order: int, switched_off: Switch | None, what: Launch) -> None:
     function = getattr(library_of(what.program), f"on_cpu_{what.kernel}")
     function.restype = ctypes.c_char_p
     tensors = [_Guarded(a) for a in what.arguments if isinstance(a, Tensor)]
@@ -73,7 +106,8 @@ def _interpret(order: int, switched_off: int, what: Launch) -> None:
     )
     grid = (ctypes.c_uint * 3)(*(*what.grid, 1, 1)[:3])
     shared = ctypes.c_size_t(what.shared_bytes)
-    error = function(len(values), pointers, grid, what.threads, shared, order, switched_off)
+    file, line = (switched_off.file, switched_off.line) if switched_off else ("", 0)
+    error = function(len(values), pointers, grid, what.threads, shared, order, line, file.encode())
     if error:
         raise KernelError(f"{what.program.name}.cu, {what.kernel}: {error.decode()}")
     for number, tensor in enumerate(tensors):
@@ -84,22 +118,39 @@ def _interpret(order: int, switched_off: int, what: Launch) -> None:
 
 
 class _Guarded:
-    """A copy of a tensor's memory between guards of NaN, written back at the end."""
+    """A copy of a tensor's memory, written back at the end.
+
+    It ends less than 16 bytes before a page that can't be touched, and begins after another; what
+    else is on its own pages is NaN.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride()))
         self.size = (reach + 1) * tensor.element_size() if tensor.numel() else 0
-        self.space = torch.full((2 * GUARD_BYTES + self.size + 64,), 0xFF, dtype=torch.uint8)
-        base = self.space.data_ptr() + GUARD_BYTES
-        self.address = base + (tensor.data_ptr() - base) % 64
+        pages = -(-(self.size + ALIGNMENT) // PAGE) * PAGE
+        self.space = mmap.mmap(-1, pages + 2 * FORBIDDEN_BYTES)
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.space))
+        self.first, self.pages = self.base + FORBIDDEN_BYTES, pages
+        ctypes.memset(self.first, 0xFF, pages)
+        end = self.first + pages - self.size
+        self.address = end - (end - tensor.data_ptr()) % ALIGNMENT
         ctypes.memmove(self.address, tensor.data_ptr(), self.size)
+        self._forbid_surroundings()
 
     def give_back(self) -> bool:
+        """Write the tensor's memory back; return whether what lies around it is untouched."""
         ctypes.memmove(self.tensor.data_ptr(), self.address, self.size)
-        first = self.address - self.space.data_ptr()
-        guards = (self.space[:first], self.space[first + self.size :])
-        return all(bool((guard == 0xFF).all()) for guard in guards)
+        before, after = self.address - self.first, self.address + self.size
+        around = ctypes.string_at(self.first, before)
+        around += ctypes.string_at(after, self.first + self.pages - after)
+        return not around.strip(b"\xff")
+
+    def _forbid_surroundings(self) -> None:
+        for start in (self.base, self.first + self.pages):
+            address, size = ctypes.c_void_p(start), ctypes.c_size_t(FORBIDDEN_BYTES)
+            if _libc.mprotect(address, size, NOTHING):
+                raise OSError(ctypes.get_errno(), "mprotect")
 
 
 @cache
