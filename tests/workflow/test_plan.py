@@ -6,8 +6,9 @@ import pytest
 
 from lowdim.cli.outdated import outdated
 from lowdim.cli.plan import Amount, amount, plan_lines, predicted_s
-from lowdim.config import load_run, load_study
+from lowdim.config import ArmConfig, load_run, load_study
 
+STUDIES = Path(__file__).parents[2] / "config" / "studies"
 RESULTS = Path("out")
 HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 
@@ -38,6 +39,37 @@ def test_more_seeds_take_longer_more_threads_less_and_structure_less_than_dense(
     more = study.model_copy(update={"seeds": 20})
     assert predicted_s(more, run) > predicted_s(study, run)
     assert predicted_s(study, run.model_copy(update={"threads": 2})) < predicted_s(study, run)
+
+
+def full(study: str) -> dict[str, ArmConfig]:
+    return load_study(study, folder=STUDIES, scale="full").arms
+
+
+def test_what_is_measured_beside_training_takes_time_of_its_own():
+    arm = full("low_rank_gradients")["adam"]
+    bare = arm.model_copy(update={"probes": {}})
+    cheap = bare.model_copy(update={"costs": False})
+    took = [amount(one, 10, "fused").seconds for one in (arm, bare, cheap)]
+    assert took[0] > took[1] > took[2]
+
+
+def test_second_moments_take_no_time_for_the_samples_they_stand_for():
+    arm = full("deep_linear")["h1_deep_r50"]
+    many = arm.model_copy(update={"data": arm.data.model_copy(update={"samples": 10**6})})
+    assert amount(arm, 1, "fused") == amount(many, 1, "fused")
+
+
+def test_what_only_torch_trains_is_predicted_as_torch():
+    arms = full("low_rank_gradients")
+    for name, is_taped in {"muon": False, "lrg_flat_momentum": False, "lrg_flat": True}.items():
+        same = amount(arms[name], 10, "fused") == amount(arms[name], 10, "torch")
+        assert same != is_taped
+
+
+def test_truncated_gradients_and_networks_on_every_entry_take_longer():
+    arms, other = full("low_rank_gradients"), full("nlmf")
+    assert amount(arms["lrg_flat"], 10, "fused").seconds > amount(arms["adam"], 10, "fused").seconds
+    assert amount(other["nlmf"], 10, "fused").seconds > amount(other["dense"], 10, "fused").seconds
 
 
 def test_a_plan_names_every_study_and_one_time(tiny):

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 
+from lowdim.cli.multiply_adds import multiply_adds, phi_units
 from lowdim.cli.options import read_study
 from lowdim.config import ArmConfig, RunConfig, Study, study_names
-from lowdim.config.layers import KroneckerLayer, LowRankLayer, MaskedLayer
-from lowdim.config.model import Conv1dModel, LinearMapModel
+from lowdim.config.data import LinearMapData
+from lowdim.config.model import Conv1dModel
 from lowdim.progress import duration
 
-# Microseconds of one core on an ordinary machine. Engine torch, by fifty replicas at once: a step.
-# Engine fused: a step beside its products, an epoch beside its steps, a replica beside its epochs,
-# a sample that is read, and how many multiply-adds are done in one.
-TORCH_STEP_US = 450.0
-STEP_US, EPOCH_US, REPLICA_US, SAMPLE_US, MULTIPLY_ADDS = 2.0, 1_500.0, 3_000.0, 0.25, 5e4
-# Seconds beside training: starting, planning and Snakemake's own report; the stages of a study.
-RUN_S, STUDY_S = 15.0, 15.0
+# Microseconds of one core of a 2.6 GHz AVX-512 server, by least squares over the replicas of a
+# standard run of all studies. Engine fused: a step, an epoch and a replica by themselves, a step
+# that truncates gradients, a hidden activation of phi, a reading of each probe, and how many
+# multiply-adds are done in one. Engine torch, many replicas at once: a step, and multiply-adds.
+# Seconds: measuring a replica's costs, a run beside its studies, a study beside its training.
+STEP_US, EPOCH_US, REPLICA_US, TRUNCATION_US, PHI_US = 28.0, 480.0, 1_000.0, 245.0, 0.002
+PROBE_US = {
+    "gradient_rank": 20_000.0,
+    "gradient_stats": 4_500.0,
+    "gradient_norms": 4_800.0,
+    "linear_map_errors": 3_800.0,
+    "weight_spectra": 1_500.0,
+}
+MULTIPLY_ADDS, TORCH_STEP_US, TORCH_MULTIPLY_ADDS = 1e5, 450.0, 1.2e4
+COSTS_S, RUN_S, STUDY_S = 0.12, 15.0, 24.0
+# Rules that the fused engine has no form for.
+_ON_TORCH = {"proximal_sgd", "muon", "galore", "dion"}
 _FORWARD_AND_BACK = 3
 
 
@@ -39,9 +49,13 @@ class Amount:
 def amount(arm: ArmConfig, seeds: int, engine: str) -> Amount:
     """Return what an arm trains: the trials of every seed, and the final runs."""
     training, tuning = arm.training, arm.tuning
-    samples = arm.data.train_samples
-    watched = (training.epochs + 1) * getattr(arm.data, "monitor", samples)
-    final = _amount(arm, seeds, samples, training.epochs, training.batch_size, watched, engine)
+    samples, epochs = arm.data.train_samples, training.epochs
+    watched = (epochs + 1) * getattr(arm.data, "monitor", samples)
+    engine = engine if _is_taped(arm) else "torch"
+    final = _amount(arm, seeds, samples, epochs, training.batch_size, watched, engine)
+    readings = sum(PROBE_US[name] * (epochs // every + 1) for name, every in arm.probes.items())
+    beside = seeds * (readings * 1e-6 + COSTS_S * arm.costs)
+    final += Amount(seconds=beside)
     if tuning is None:
         return final
     held, batch = round(samples * tuning.validation), tuning.batch_size or training.batch_size
@@ -97,39 +111,23 @@ def _amount(
     """Return replicas alike: `read` is how many samples each one is evaluated on in all."""
     size = samples if batch == "full" else int(batch)
     steps = epochs * ceil(samples / size)
+    if isinstance(arm.data, LinearMapData) and arm.data.statistics:
+        samples, read = arm.data.inputs, 0  # second moments stand for all samples
+    work = multiply_adds(arm) * (_FORWARD_AND_BACK * epochs * samples + read)
     if engine == "torch":
-        return Amount(replicas, replicas * steps, replicas * steps * TORCH_STEP_US * 1e-6)
-    work = _multiply_adds(arm) * (_FORWARD_AND_BACK * epochs * samples + read) / MULTIPLY_ADDS
-    beside = REPLICA_US + epochs * EPOCH_US + steps * STEP_US + read * SAMPLE_US
-    return Amount(replicas, replicas * steps, replicas * (work + beside) * 1e-6)
+        each = work / TORCH_MULTIPLY_ADDS + steps * TORCH_STEP_US
+    else:
+        step = STEP_US + TRUNCATION_US * _truncates(arm) + PHI_US * phi_units(arm)
+        each = work / MULTIPLY_ADDS + REPLICA_US + epochs * EPOCH_US + steps * step
+    return Amount(replicas, replicas * steps, replicas * each * 1e-6)
 
 
-def _multiply_adds(arm: ArmConfig) -> float:
-    """Return about how many multiply-adds a sample takes on its way through an arm's network."""
-    model = arm.model
-    if isinstance(model, LinearMapModel):
-        width = model.width or model.inputs * model.outputs / (model.inputs + model.outputs)
-        return width * (model.inputs + model.outputs)
-    if isinstance(model, Conv1dModel):
-        return _of_convolutions(model)
-    pairs = zip(model.layers, model.sizes, model.sizes[1:], strict=False)
-    return sum(_of_layer(layer, inner, outer) for layer, inner, outer in pairs)
+def _is_taped(arm: ArmConfig) -> bool:
+    """Whether the fused engine can train an arm, as far as its configuration tells."""
+    options = arm.optimiser.options()
+    plain = options.get("project", "grad") == "grad" and not options.get("error_feedback")
+    return plain and arm.optimiser.name not in _ON_TORCH and not isinstance(arm.model, Conv1dModel)
 
 
-def _of_convolutions(model: Conv1dModel) -> float:
-    total, length = 0.0, model.inputs
-    for before, after in pairwise((1, *model.channels)):
-        total += length * model.kernel * before * after
-        length //= 2
-    return total + model.hidden * (model.channels[-1] * length + model.outputs)
-
-
-def _of_layer(layer: object, inner: int, outer: int) -> float:
-    if isinstance(layer, LowRankLayer):
-        own = layer.rank * (inner + outer) + min(inner, outer)
-        return inner * outer if layer.kind == "nlmf" else own
-    if isinstance(layer, MaskedLayer):
-        return layer.density * inner * outer
-    if isinstance(layer, KroneckerLayer):
-        return (inner * outer) ** 0.5 * (inner + outer) ** 0.5
-    return inner * outer
+def _truncates(arm: ArmConfig) -> bool:
+    return arm.optimiser.name == "lrg_adam"
