@@ -38,9 +38,9 @@ _HALVES = (torch.float16, torch.bfloat16)
 def product_on_cuda(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     """Return the product by launches on the current stream.
 
-    float32 is multiplied as TF32 where torch's matrix products are
-    (`torch.backends.cuda.matmul.allow_tf32`); float16 and bfloat16 are exact in TF32, and summed in
-    float32.
+    float32 is multiplied as TF32 where torch's matrix products are, by
+    `torch.backends.cuda.matmul.fp32_precision`; float16 and bfloat16 are exact in TF32, and
+    summed in float32.
     """
     y = allocate_product(x, factors)
     if not y.numel():
@@ -105,7 +105,7 @@ class _Call:
         self.dtype, self.device = x.dtype, x.device
         self.sum_dtype = torch.float32 if x.dtype in _HALVES else x.dtype
         in_tf32 = x.dtype in _HALVES or (
-            x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
+            x.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
         )
         least = min(*self.outer, *self.inner)
         self.tf32 = int(in_tf32 and least >= LEAST_FOR_TENSOR_CORES)

@@ -36,12 +36,12 @@ def cuda_kernels_on_cpu(monkeypatch):
 
 
 def with_tf32(run: Callable[[], None]) -> None:
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    precision = torch.backends.cuda.matmul
+    before, precision.fp32_precision = precision.fp32_precision, "tf32"
     try:
         run()
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        precision.fp32_precision = before
 
 
 def check(case: Case, dtype: torch.dtype = torch.float32, steps: int = 1) -> None:
