@@ -12,13 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lowdim_kernels.masked_cpu import (
-    allocate_gradient,
-    allocate_product,
-    count_replicas,
-    gradient_on_cpu,
-    product_on_cpu,
-)
+from lowdim_kernels.masked_cpu import gradient_on_cpu, product_on_cpu
+from lowdim_kernels.masked_cuda import gradient_on_cuda, product_on_cuda
+from lowdim_kernels.masked_geometry import allocate_gradient, allocate_product, count_replicas
 from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
     add,
@@ -231,7 +227,7 @@ _product = Operation(
     "masked_matmul",
     f"(bool transposed, Tensor x, Tensor values, Tensor? bias, {_INDEX}) -> Tensor",
     allocate=allocate_product,
-    kernels={"reference": _product_reference, "numba": product_on_cpu},
+    kernels={"reference": _product_reference, "numba": product_on_cpu, "cuda": product_on_cuda},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=_product_batch,
@@ -240,7 +236,7 @@ _gradient = Operation(
     "masked_gradient",
     f"(Tensor g, Tensor x, {_INDEX}) -> Tensor",
     allocate=allocate_gradient,
-    kernels={"reference": _gradient_reference, "numba": gradient_on_cpu},
+    kernels={"reference": _gradient_reference, "numba": gradient_on_cpu, "cuda": gradient_on_cuda},
     vjp=_gradient_vjp,
     jvp=_gradient_jvp,
     batch=_gradient_batch,
