@@ -3,113 +3,101 @@
 G and G^T are applied in turn as in subspace iteration, and the last two blocks of left vectors are
 kept, not one: the images of both are known, so the larger space costs no further product (Musco
 and Musco, "Randomized Block Krylov Methods for Stronger and Faster Approximate SVD", 2015).
-Products with G stay in its dtype; what is narrow is done in float64, where the Gram matrix of a
-block is accurate enough for one Cholesky factor. A matrix whose blocks come out too close to
-dependent is done again by Householder reflections, by itself.
+Products with G stay in its dtype, and G is always read along its rows; what is narrow is done in
+float64, where the Gram matrix of a block is accurate enough for one Cholesky factor. A matrix whose
+blocks come out too close to dependent is done again by Householder reflections, by itself.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 Triplets = tuple[Tensor, Tensor, Tensor]
-# A pivot of Cholesky, or a singular value, below this part of the largest is not divided by.
+# A column that keeps less than this of its length beside those before it is not divided by, nor
+# a singular value below this part of the largest.
 LEAST_RATIO = 1e-5
-# The square of what a direction of the older block has outside the newer one, to count as new.
-LEAST_NEW = 1e-6
-# Keeps the Cholesky factor of a singular Gram matrix real.
-ROUNDING = 1e-14
+# Columns that lose all but this of their length to others are not orthogonal to them at once.
+LEAST_REST = 1e-3
 
 
-def iterated_triplets(
-    g: Tensor,
-    k: int,
-    oversample: int,
-    iterations: int,
-    start: Tensor | None,
-    decompose: Callable[[Tensor, int], Triplets],
-) -> Triplets:
-    """Return U, S and V after G, `iterations` times G G^T, and G^T on some more than k columns.
+def iterated_triplets(g: Tensor, first: Tensor, k: int, iterations: int) -> Triplets:
+    """Return U, S and V of one matrix after G, `iterations` times G G^T, and G^T, on some columns.
 
-    `decompose` gives the leading triplets of small matrices.
+    NaN where the matrix is not finite.
     """
-    first = first_columns(g, width_of(g, k, oversample), start)
-    u, pivots = _by_cholesky(g @ first)
-    older = image = None
-    for _ in range(iterations):
-        older, image = u, g.mT @ u.to(g)
-        u, pivots = _by_cholesky(g @ _by_cholesky(image)[0].to(g))
-    b = (g.mT @ u.to(g)).double()
-    if older is not None and image is not None:
-        u, b = _with_older(u, b, older, image.double())
-    s, w = _leading_of_gram(b.mT @ b, k, decompose)
-    results = ((u @ w).to(g), s.to(g), (b @ (w / s.unsqueeze(-2))).to(g))
-    sound = pivots.amin(-1) > LEAST_RATIO * pivots.amax(-1)
-    sound &= s[:, -1] > LEAST_RATIO * s[:, 0]
-    if not sound.all():
-        places = (~sound).nonzero().squeeze(1)
-        again = _carefully(g[places], k, first[places], iterations)
-        for target, other in zip(results, again):
-            target[places] = other.to(target)
-    return results
+    y = g @ first
+    # Whatever in G is not finite shows here: these are few numbers to look at.
+    if not torch.isfinite(y.sum()) and not torch.isfinite(g).all():
+        shapes = (len(g), k), (k,), (g.shape[1], k)
+        return tuple(g.new_full(shape, torch.nan) for shape in shapes)  # type: ignore[return-value]
+    u, kept = _orthonormal(y.double())
+    blocks, images = [u], [_image(u, g)]
+    for number in range(iterations):
+        y = (g @ _orthonormal_rows(images[-1]).to(g).mT).double()
+        if number < iterations - 1:
+            blocks, images = [], []
+        u, kept = _orthonormal(y, beside=blocks[0] if blocks else None)
+        blocks.append(u)
+        images.append(_image(u, g))
+    if kept.min() > LEAST_RATIO:  # NaN is not
+        results = _leading(torch.cat(blocks, -1), torch.cat(images, -2), k, g)
+        if results[1][-1] > LEAST_RATIO * results[1][0]:
+            return results
+    return _carefully(g, first, k, iterations)
 
 
-def _with_older(u: Tensor, b: Tensor, older: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an orthonormal basis of both blocks and its image under G^T; zero where dependent."""
-    shared = u.mT @ older
-    rest = older - u @ shared
-    squares, directions = torch.linalg.eigh(rest.mT @ rest)
-    new = squares > LEAST_NEW
-    turn = directions * torch.where(new, torch.where(new, squares, 1.0).rsqrt(), 0.0).unsqueeze(-2)
-    return torch.cat([u, rest @ turn], -1), torch.cat([b, (image - b @ shared) @ turn], -1)
+def _image(u: Tensor, g: Tensor) -> Tensor:
+    """Return U^T G in float64."""
+    return (u.mT.to(g) @ g).double()
 
 
-def _leading_of_gram(
-    square: Tensor, k: int, decompose: Callable[[Tensor, int], Triplets]
-) -> tuple[Tensor, Tensor]:
-    """Return the roots of the leading eigenvalues, and their vectors."""
-    total = square.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-    lift = ROUNDING * total * torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
-    lower, failed = torch.linalg.cholesky_ex(square + lift)
-    sound = (failed == 0)[:, None, None]
-    _, s, w = decompose(torch.where(sound, lower.mT, 0.0), k)
-    return s, w
+def _leading(q: Tensor, image: Tensor, k: int, like: Tensor) -> Triplets:
+    """Return the leading triplets of Q Q^T G for orthonormal Q and its image Q^T G."""
+    values, vectors = torch.linalg.eigh(image @ image.mT)
+    s = values[..., -k:].flip(-1).clamp_min(0).sqrt()
+    w = vectors[..., -k:].flip(-1)
+    v = image.mT @ (w / s.unsqueeze(-2))
+    return (q @ w).to(like), s.to(like), v.to(like)
 
 
-def _carefully(g: Tensor, k: int, first: Tensor, iterations: int) -> Triplets:
+def _carefully(g: Tensor, first: Tensor, k: int, iterations: int) -> Triplets:
     """Return triplets by Householder reflections and LAPACK, of g scaled to entries of one."""
-    top = g.abs().amax((1, 2), keepdim=True)
+    top = g.abs().max()
     scale = torch.where(top > 0, top, 1.0)
-    g = g / scale
-    u, _ = _iterated(g, first, iterations, _by_householder)
-    v, s, wh = torch.linalg.svd(g.mT.double() @ u, full_matrices=False)
-    return u @ wh.mT[..., :k], s[..., :k] * scale.squeeze(-1), v[..., :k]
-
-
-def _iterated(
-    g: Tensor, columns: Tensor, iterations: int, orthonormal: Callable[..., tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Return an orthonormal block in float64, and the pivots that it was divided by."""
-    u, pivots = orthonormal(g @ columns)
+    scaled = g / scale
+    u = torch.linalg.qr((scaled @ first).double())[0]
     for _ in range(iterations):
-        v, _ = orthonormal(g.mT @ u.to(g))
-        u, pivots = orthonormal(g @ v.to(g))
-    return u, pivots
+        v = torch.linalg.qr((scaled.mT @ u.to(g)).double())[0]
+        u = torch.linalg.qr((scaled @ v.to(g)).double())[0]
+    v, s, wh = torch.linalg.svd(scaled.mT.double() @ u, full_matrices=False)
+    return (u @ wh.mT[:, :k]).to(g), (s[:k] * scale).to(g), v[:, :k].to(g)
 
 
-def _by_cholesky(y: Tensor) -> tuple[Tensor, Tensor]:
-    wide = y.double()
-    lower, _ = torch.linalg.cholesky_ex(wide.mT @ wide)
-    identity = torch.eye(y.shape[-1], dtype=wide.dtype, device=y.device)
-    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-    return wide @ inverse.mT, lower.diagonal(dim1=-2, dim2=-1)
+def _orthonormal(y: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return a basis, and what part of its length each column kept beside those before it.
+
+    The basis is orthogonal to that of `beside`, where given.
+    """
+    if beside is not None:
+        shared = beside.mT @ y
+        y = torch.addmm(y, beside, shared, alpha=-1)
+    square = y.mT @ y
+    if beside is not None:
+        squares = square.diagonal()
+        if (squares < LEAST_REST**2 * shared.square().sum(0)).any():
+            # What little is left of a column is not orthogonal yet.
+            y = y / squares.sqrt()
+            y = torch.addmm(y, beside, beside.mT @ y, alpha=-1)
+            square = y.mT @ y
+    lower, _ = torch.linalg.cholesky_ex(square)
+    basis = torch.linalg.solve_triangular(lower.mT, y, upper=True, left=False)
+    return basis, lower.diagonal() / square.diagonal().sqrt()
 
 
-def _by_householder(y: Tensor) -> tuple[Tensor, Tensor]:
-    q, r = torch.linalg.qr(y.double())
-    return q, r.diagonal(dim1=-2, dim2=-1)
+def _orthonormal_rows(z: Tensor) -> Tensor:
+    lower, _ = torch.linalg.cholesky_ex(z @ z.mT)
+    return torch.linalg.solve_triangular(lower, z, upper=False)
 
 
 def width_of(g: Tensor, k: int, oversample: int) -> int:
@@ -120,6 +108,8 @@ def width_of(g: Tensor, k: int, oversample: int) -> int:
 def first_columns(g: Tensor, width: int, start: Tensor | None) -> Tensor:
     """Return that many columns: the start's first, then fixed random ones of norm about one."""
     kept = g.new_empty(len(g), g.shape[2], 0) if start is None else start[..., :width].to(g)
+    if kept.shape[-1] == width:
+        return kept
     noise = _noise(g.shape[2], width - kept.shape[-1]).to(g)
     return torch.cat([kept, noise.expand(len(g), -1, -1)], -1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lowdim_kernels.ops import TAG
-from lowdim_kernels.subspace import iterated_triplets, width_of
+from lowdim_kernels.subspace import first_columns, iterated_triplets, width_of
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 # Smaller sides up to this are faster by Gram matrices in lanes, for eight matrices or more.
@@ -84,11 +84,7 @@ def triplets_on_cpu(
     if method == "iterate" and in_lanes:
         return _iterated_in_lanes(k, oversample, iterations, check, g, start, tag)
     if method == "iterate":
-        return _around_infinite(
-            check,
-            g,
-            lambda finite: iterated_triplets(finite, k, oversample, iterations, start, _small),
-        )
+        return _iterated(k, oversample, iterations, check, g, start)
     if in_lanes:
         return _in_lanes(g, k, check, method, tag)
     return _around_infinite(check, g, lambda finite: _by_wide_gram_matrix(finite, k))
@@ -213,10 +209,16 @@ def _in_lanes(g: Tensor, k: int, check: bool, method: str, tag: Any) -> Triplets
     return _run(gram_svd, (g.contiguous(),), k, check, options)
 
 
-def _small(g: Tensor, k: int) -> Triplets:
-    if g.is_cpu and min(g.shape[1:]) <= LARGEST_IN_LANES:
-        return _in_lanes(g, k, False, "gram", TAG[g.dtype])
-    return _by_lapack(g, k)
+def _iterated(
+    k: int, oversample: int, iterations: int, check: bool, g: Tensor, start: Tensor | None
+) -> Triplets:
+    first = first_columns(g, width_of(g, k, oversample), start)
+    found = [iterated_triplets(one, f, k, iterations) for one, f in zip(g, first)]
+    u, s, v = (torch.stack(parts) for parts in zip(*found))
+    broken = s[:, 0].isnan()
+    if check and broken.any():
+        raise _not_finite(~broken)
+    return u, s, v
 
 
 def _iterated_in_lanes(

@@ -131,6 +131,35 @@ def test_a_large_warm_matrix_is_cut_closer_than_by_its_last_block_alone():
     assert excess_error(g, x, 16).max() <= 3e-4
 
 
+LARGE = {
+    "flat": torch.randn(2, 270, 300, generator=torch.manual_seed(8)).double(),
+    "steep": with_spectrum(torch.logspace(0, -12, 280))[:2],
+    "rank 3": with_spectrum(torch.tensor([3.0, 2.0, 1.0] + [0.0] * 270))[:2],
+    "zero": torch.zeros(2, 280, 270).double(),
+    "identity": torch.eye(280).double()[None],
+    "huge": torch.randn(2, 280, 270, generator=torch.manual_seed(9)).double() * 1e37,
+    "tiny": torch.randn(2, 280, 270, generator=torch.manual_seed(10)).double() * 1e-36,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", LARGE)
+def test_iterating_on_a_large_matrix_gives_orthonormal_vectors_and_the_bits_of_it_alone(
+    kind, dtype
+):
+    g = LARGE[kind].to(dtype)
+    cold = truncated_svd(g, 8, method="iterate", iterations=1)
+    for factors in (cold, truncated_svd(g, 8, method="iterate", start=cold, oversample=0)):
+        u, s, v = factors
+        assert max(deviation(u), deviation(v)) <= ORTHONORMAL[dtype]
+        assert (s[:, 1:] <= s[:, :-1]).all()
+        assert excess_error(g, (u * s.unsqueeze(-2)) @ v.mT, 8).max() <= (
+            0.03 if kind in ("flat", "huge", "tiny") else 8.0
+        )
+    alone = truncated_svd(g[-1], 8, method="iterate", iterations=1)
+    assert all(torch.equal(a, t[-1]) for a, t in zip(alone, cold))
+
+
 @pytest.mark.parametrize("rank", [2, torch.tensor([1, 0, 3])])
 def test_excess_agrees_with_its_reference(rank):
     g = torch.randn(3, 6, 5)
