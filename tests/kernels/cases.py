@@ -24,7 +24,7 @@ class Case:
     function(*inputs, *constants) -> Tensor; `constants` are index tensors, replica axis absent,
     drawn by `draw_constants(generator)`. `by_rows`: row b of the result depends on row b of the
     first input alone. `operators()` gives the torch operators and their arguments for opcheck.
-    `separate(inputs)` may make drawn inputs fit for differentiation.
+    `separate(inputs)` may make drawn inputs fit for differentiation. All lie on `device`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Case:
     by_rows: bool = False
     operators: Callable[..., Sequence[tuple[Any, tuple]]] = lambda inputs, constants: ()
     separate: Callable[[list[Tensor]], list[Tensor]] = field(default=lambda inputs: inputs)
+    device: str = "cpu"
 
     def inputs(self, dtype: torch.dtype = torch.float64, *, seed: int = 0) -> list[Tensor]:
         """Return drawn inputs; the same numbers in every dtype, up to rounding to float32."""
@@ -42,11 +43,12 @@ class Case:
         drawn = [
             torch.randn(shape, generator=generator, dtype=torch.float32) for shape in self.shapes
         ]
-        return [t.to(dtype) for t in self.separate(drawn)]
+        return [t.to(self.device, dtype) for t in self.separate(drawn)]
 
     def constants(self, *, seed: int = 0) -> tuple[Tensor, ...]:
         """Return drawn constants."""
-        return self.draw_constants(torch.Generator().manual_seed(seed))
+        drawn = self.draw_constants(torch.Generator().manual_seed(seed))
+        return tuple(t.to(self.device) for t in drawn)
 
 
 def kron_case(leading: tuple[int, ...], factors: Sequence[tuple[int, int]]) -> Case:

@@ -1,7 +1,7 @@
 """What every operation keeps to, on each backend and in each dtype.
 
 A test class derives from `OperationContract` and names its `cases` (small enough for gradgradcheck
-come first), its `edges` (empty and size-one axes) and a Hypothesis strategy of cases.
+come first) and its `edges` (empty and size-one axes).
 """
 
 from pathlib import Path
@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, vmap
 
 from kernels.contract_bits import BitContract
-from kernels.contract_cases import BACKENDS, DTYPES, CasesOfOperation
+from kernels.contract_cases import DTYPES, CasesOfOperation
 from kernels.contract_transforms import TransformContract
 from kernels.derivatives import assert_all_agree, scalar, value_and_gradients, weighting
 from kernels.tolerances import assert_agrees
@@ -32,11 +30,17 @@ def with_odd_strides(t: Tensor) -> Tensor:
 
 
 def far_apart(t: Tensor, path: Path) -> Tensor:
-    """Return the same numbers with 2^31 elements from one replica to the next, in a sparse file."""
+    """Return the same numbers with 2^31 elements from one replica to the next.
+
+    On the CPU they lie in a sparse file.
+    """
     stride = 2**31 + 8
-    space = np.memmap(path, np.float32, "w+", shape=(len(t) - 1) * stride + t[0].numel())
-    own = t[0].contiguous().stride()
-    view = torch.from_numpy(space).as_strided(t.shape, (stride, *own))
+    size = (len(t) - 1) * stride + t[0].numel()
+    if t.is_cuda:
+        space = t.new_empty(size)
+    else:
+        space = torch.from_numpy(np.memmap(path, np.float32, "w+", shape=size))
+    view = space.as_strided(t.shape, (stride, *t[0].contiguous().stride()))
     return view.copy_(t)
 
 
@@ -44,20 +48,11 @@ class ValueContract(CasesOfOperation):
     """Values and derivatives are those of the reference, wherever numbers lie in memory."""
 
     @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("backend", BACKENDS)
     def test_value_and_gradients_agree_with_the_float64_reference(self, case, dtype, backend):
         self.check_against_reference(case, dtype, backend)
 
-    @pytest.mark.parametrize("backend", BACKENDS)
     def test_empty_and_size_one_axes_agree_with_the_reference(self, edge, backend):
         self.check_against_reference(edge, torch.float64, backend)
-
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(data=st.data(), seed=st.integers(0, 99))
-    def test_any_shape_agrees_with_the_reference(self, data, seed):
-        # Sums of one element may cancel: what a formula gets wrong is far larger than this.
-        case = data.draw(self.drawn)
-        self.check_against_reference(case, torch.float64, "numba", seed, steps=1000)
 
     def check_against_reference(self, case, dtype, backend, seed=0, steps=1):
         inputs, constants = case.inputs(dtype, seed=seed), case.constants(seed=seed)
@@ -76,7 +71,6 @@ class ValueContract(CasesOfOperation):
             (alone,) = torch.autograd.grad(value, leaves[k], weighting(value))
             assert_agrees(alone, expected, f"gradient {k}")
 
-    @pytest.mark.parametrize("backend", BACKENDS)
     def test_derivatives_agree_with_finite_differences(self, backend):
         case = self.cases[0]
         constants = case.constants()
@@ -145,7 +139,6 @@ class ValueContract(CasesOfOperation):
             others = torch.arange(len(value)) != 1
             assert torch.equal(value[others], clean.flatten(0, -2)[others])
 
-    @pytest.mark.parametrize("backend", BACKENDS)
     def test_elements_lie_right_past_two_to_the_31st(self, backend, tmp_path):
         case = self.cases[0]
         inputs, constants = self.replicas(case, torch.float32)

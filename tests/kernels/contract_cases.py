@@ -3,21 +3,19 @@
 from typing import ClassVar
 
 import torch
-from hypothesis import strategies as st
 
 from kernels.cases import Case
 
 DTYPES = [torch.float32, torch.float64]
-BACKENDS = ["reference", "numba"]
 REPLICAS = 3
 
 
 class CasesOfOperation:
-    """Cases (small enough for gradgradcheck come first), edges (empty and size-one axes), draws."""
+    """Cases (small enough for gradgradcheck come first), edges (empty and size-one axes)."""
 
     cases: ClassVar[list[Case]]
     edges: ClassVar[list[Case]]
-    drawn: ClassVar[st.SearchStrategy[Case]]
+    backends: ClassVar[list[str]] = ["reference", "numba"]
 
     def replicas(self, case, dtype=torch.float64):
         """Return inputs and constants that differ by replica, stacked."""

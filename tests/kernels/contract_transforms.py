@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.func import grad, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
-from kernels.contract_cases import BACKENDS, REPLICAS, CasesOfOperation
+from kernels.contract_cases import REPLICAS, CasesOfOperation
 from kernels.derivatives import assert_all_agree, scalar, value_and_gradients, weighting
 from kernels.tolerances import assert_agrees
 from lowdim_kernels import using_backend
@@ -22,7 +22,6 @@ class TransformContract(CasesOfOperation):
             results = torch.library.opcheck(operator, arguments)
             assert set(results.values()) == {"SUCCESS"}, operator
 
-    @pytest.mark.parametrize("backend", BACKENDS)
     def test_vmap_gives_each_replica_its_own_matrices(self, case, backend):
         inputs, constants = self.replicas(case)
         with using_backend(backend):

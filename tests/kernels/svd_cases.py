@@ -60,3 +60,30 @@ def triplets_case(shape, rank):
         ],
         separate=separated,
     )
+
+
+LOW_RANK_CASES = [
+    low_rank_case((2, 4, 3), 2),
+    low_rank_case((3, 5), 1),
+    low_rank_case((2, 2, 9, 11), 4),
+    low_rank_case((9, 17, 6), 3),
+]
+LOW_RANK_EDGES = [
+    low_rank_case((0, 4, 3), 2),
+    low_rank_case((2, 0, 3), 0),
+    low_rank_case((2, 3, 0), 0),
+    low_rank_case((1, 1), 1),
+    low_rank_case((3, 1, 6), 1),
+    low_rank_case((3, 6, 1), 1),
+    low_rank_case((3, 4, 4), 0),
+    low_rank_case((3, 4, 5), 4),
+]
+
+TRIPLETS_CASES = [triplets_case((2, 4, 3), 2), triplets_case((1, 7, 8), 5)]
+TRIPLETS_EDGES = [
+    triplets_case((0, 4, 3), 2),
+    triplets_case((2, 0, 3), 0),
+    triplets_case((1, 1), 1),
+    triplets_case((3, 1, 6), 1),
+    triplets_case((3, 6, 1), 1),
+]

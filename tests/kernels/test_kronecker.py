@@ -5,14 +5,14 @@ import torch
 from hypothesis import strategies as st
 
 from kernels.cases import KRON_CASES, KRON_EDGES, kron_case
-from kernels.contract import OperationContract
+from kernels.contract_drawn import DrawnContract
 from kernels.tolerances import assert_agrees
 from lowdim_kernels import kron_matmul, kron_matmul_reference
 
 SIZES = st.integers(1, 9)
 
 
-class TestKronMatmul(OperationContract):
+class TestKronMatmul(DrawnContract):
     cases = KRON_CASES
     edges = KRON_EDGES
     drawn = st.builds(

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.cases import MASKED_CASES, MASKED_EDGES, masked_case
-from kernels.contract import OperationContract
+from kernels.contract_drawn import DrawnContract
 from lowdim_kernels import SparsePattern, masked_matmul
 
 SIZES = st.integers(1, 40)
 
 
-class TestMaskedMatmul(OperationContract):
+class TestMaskedMatmul(DrawnContract):
     cases = MASKED_CASES
     edges = MASKED_EDGES
     drawn = st.builds(

@@ -1,62 +1,22 @@
 """nlmf_weight keeps the contract, and what is its own."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from hypothesis import strategies as st
 
-from kernels.cases import Case
-from kernels.contract import OperationContract
 from kernels.contract_cases import DTYPES
+from kernels.contract_drawn import DrawnContract
 from kernels.derivatives import value_and_gradients
+from kernels.nlmf_cases import NLMF_CASES, NLMF_EDGES, nlmf_case
 from kernels.tolerances import assert_agrees
 from lowdim_kernels.nlmf import ElementwiseNetwork, nlmf_weight, nlmf_weight_reference
-
-
-def nlmf_case(out, inner, rank, units, activation="silu"):
-    """Return the case of nlmf_weight for these sizes."""
-
-    def operators(inputs, constants):
-        from lowdim_kernels.nlmf import _gradients, _product
-
-        stacked = [t.unsqueeze(0) for t in inputs]
-        g = nlmf_weight_reference(inputs[0], inputs[1], inputs[2:], activation=activation)
-        return [
-            (_product.graph_op, (activation, *stacked)),
-            (_gradients.graph_op, (activation, g.detach().unsqueeze(0), *stacked)),
-        ]
-
-    return Case(
-        name=f"{activation} {units} units on {out}x{inner} of rank {rank}",
-        function=lambda u, v, *phi: nlmf_weight(
-            u, v, ElementwiseNetwork(*phi), activation=activation
-        ),
-        reference=lambda u, v, *phi: nlmf_weight_reference(
-            u, v, ElementwiseNetwork(*phi), activation=activation
-        ),
-        shapes=((out, rank), (inner, rank), (units,), (units,), (units,), ()),
-        operators=operators,
-    )
-
 
 SIZES = st.integers(0, 40)
 
 
-class TestNlmfWeight(OperationContract):
-    cases: ClassVar = [
-        nlmf_case(3, 4, 2, 3),
-        nlmf_case(100, 40, 4, 16),
-        nlmf_case(10, 100, 4, 16, "tanh"),
-        nlmf_case(35, 33, 1, 7, "relu"),
-    ]
-    edges: ClassVar = [
-        nlmf_case(0, 4, 2, 3),
-        nlmf_case(4, 0, 2, 3),
-        nlmf_case(1, 1, 1, 1),
-        nlmf_case(3, 4, 0, 2),
-        nlmf_case(3, 4, 2, 0),
-    ]
+class TestNlmfWeight(DrawnContract):
+    cases = NLMF_CASES
+    edges = NLMF_EDGES
     drawn = st.builds(nlmf_case, SIZES, SIZES, st.integers(1, 6), st.integers(1, 9))
 
 

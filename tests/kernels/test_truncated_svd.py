@@ -1,13 +1,18 @@
 """truncated_svd and low_rank keep the contract, and what is their own."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from hypothesis import strategies as st
 
-from kernels.contract import OperationContract
-from kernels.svd_cases import low_rank_case, triplets_case
+from kernels.contract_drawn import DrawnContract
+from kernels.svd_cases import (
+    LOW_RANK_CASES,
+    LOW_RANK_EDGES,
+    TRIPLETS_CASES,
+    TRIPLETS_EDGES,
+    low_rank_case,
+    triplets_case,
+)
 from kernels.tolerances import assert_agrees
 from lowdim_kernels.truncated_svd import excess_error, low_rank, truncated_svd
 
@@ -15,37 +20,17 @@ METHODS = ["auto", "exact", "gram", "iterate"]
 SIZES = st.integers(1, 12)
 
 
-class TestLowRank(OperationContract):
-    cases: ClassVar = [
-        low_rank_case((2, 4, 3), 2),
-        low_rank_case((3, 5), 1),
-        low_rank_case((2, 2, 9, 11), 4),
-        low_rank_case((9, 17, 6), 3),
-    ]
-    edges: ClassVar = [
-        low_rank_case((0, 4, 3), 2),
-        low_rank_case((2, 0, 3), 0),
-        low_rank_case((2, 3, 0), 0),
-        low_rank_case((1, 1), 1),
-        low_rank_case((3, 1, 6), 1),
-        low_rank_case((3, 6, 1), 1),
-        low_rank_case((3, 4, 4), 0),
-        low_rank_case((3, 4, 5), 4),
-    ]
+class TestLowRank(DrawnContract):
+    cases = LOW_RANK_CASES
+    edges = LOW_RANK_EDGES
     drawn = st.builds(
         lambda b, m, n, k: low_rank_case((b, m, n), min(m, n, k)), SIZES, *[SIZES] * 3
     )
 
 
-class TestTriplets(OperationContract):
-    cases: ClassVar = [triplets_case((2, 4, 3), 2), triplets_case((1, 7, 8), 5)]
-    edges: ClassVar = [
-        triplets_case((0, 4, 3), 2),
-        triplets_case((2, 0, 3), 0),
-        triplets_case((1, 1), 1),
-        triplets_case((3, 1, 6), 1),
-        triplets_case((3, 6, 1), 1),
-    ]
+class TestTriplets(DrawnContract):
+    cases = TRIPLETS_CASES
+    edges = TRIPLETS_EDGES
     drawn = st.builds(
         lambda b, m, n, k: triplets_case((b, m, n), min(m, n, k)), SIZES, *[SIZES] * 3
     )
