@@ -19,6 +19,7 @@ from torch import Tensor
 
 import lowdim_kernels as kernels
 from lowdim_kernels.backends import BACKENDS, DEVICE_OF_BACKEND, Backend
+from lowdim_kernels.cuda.launcher import why_not as no_launch
 
 # The largest relative error of a value or a gradient in float32 that passes.
 LARGEST_ERROR = 1e-5
@@ -88,11 +89,7 @@ def why_not(backend: Backend) -> str | None:
     """Return why a backend can't run here, None where it can."""
     if backend == "numba" and find_spec("numba") is None:
         return "numba is not installed"
-    if backend == "cuda" and not torch.cuda.is_available():
-        return "torch sees no GPU"
-    if backend == "cuda" and find_spec("cupy") is None:
-        return "CuPy is not installed (extra cuda12 or cuda13)"
-    return None
+    return no_launch() if backend == "cuda" else None
 
 
 def error_of(check: Check, backend: Backend) -> float:

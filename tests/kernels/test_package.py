@@ -77,4 +77,5 @@ def test_the_self_check_says_why_a_backend_cannot_run(monkeypatch):
     monkeypatch.setattr(self_check, "find_spec", lambda name: None)
     assert self_check.why_not("numba") == "numba is not installed"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", None)
     assert "CuPy is not installed" in self_check.why_not("cuda")

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 _INCLUDE = re.compile(r'#include "(.+)"')
-# More dynamic shared memory than this is asked for by name.
-PLAIN_SHARED_BYTES = 48 * 1024
 STORAGE = {
     torch.float32: "float",
     torch.float64: "double",
@@ -67,7 +65,7 @@ def storage_name(dtype: torch.dtype) -> str:
 
 
 def launch(
-    program: Program,
+    source: Program,
     kernel: str,
     grid: tuple[int, ...],
     threads: int,
@@ -81,7 +79,7 @@ def launch(
     of their first element.
     Raises RuntimeError, saying what is missing, where CuPy or a GPU is.
     """
-    order = Launch(program, kernel, grid, threads, shared_bytes, arguments)
+    order = Launch(source, kernel, grid, threads, shared_bytes, arguments)
     (launcher.get() or _on_gpu)(order)
 
 
@@ -142,24 +140,25 @@ def _multiprocessors(index: int | None) -> int:
 def _on_gpu(order: Launch) -> None:
     device = next(t.device for t in order.arguments if isinstance(t, Tensor))
     if device.type != "cuda":
-        raise RuntimeError(f"{order.program.name}: CUDA kernels work on cuda, got {device}")
+        reason = why_not() or f"CUDA kernels work on cuda, got {device}"
+        raise RuntimeError(f"{order.program.name}: {reason}")
     with torch.cuda.device(device):
-        kernel, stream_of = _compiled(order.program, order.kernel, device.index, order.shared_bytes)
+        kernel, stream_of = _compiled(order.program, order.kernel, device.index)
         arguments = tuple(t.data_ptr() if isinstance(t, Tensor) else t for t in order.arguments)
         with stream_of(torch.cuda.current_stream(device).cuda_stream, device.index):
             kernel(order.grid, (order.threads,), arguments, shared_mem=order.shared_bytes)
 
 
 @cache
-def _compiled(program: Program, kernel: str, index: int, shared_bytes: int) -> tuple[Any, Any]:
+def _compiled(program: Program, kernel: str, index: int) -> tuple[Any, Any]:
     reason = why_not()
     if reason:
         raise RuntimeError(f"{program.name}: {reason}")
     import cupy
 
     function = _module(program, index).get_function(kernel)
-    if shared_bytes > PLAIN_SHARED_BYTES:
-        function.max_dynamic_shared_size_bytes = shared_bytes
+    # Once for all launches, whatever each asks for: beyond 48 KiB it has to be allowed.
+    function.max_dynamic_shared_size_bytes = _shared_limit(index)
     return function, cupy.cuda.ExternalStream
 
 
