@@ -8,10 +8,12 @@ import torch
 from torch import Size, Tensor
 
 from lowdim_kernels.kronecker_geometry import Factor, Kronecker
+from lowdim_kernels.kronecker_parts import gradients_in_parts, product_in_parts
 from lowdim_kernels.kronecker_program import gradients_program, product_program
 from lowdim_kernels.loops.workspace import space
 from lowdim_kernels.products.program import Program
 from lowdim_kernels.replicas import replica_count
+from lowdim_kernels.threads import part_count, thread_count
 
 
 def allocate_product(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
@@ -41,8 +43,13 @@ def product_on_cpu(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
         return y.zero_()
     if not x.is_contiguous():
         x = x.contiguous()
-    program, needed = plan.product()
-    program.run(x.data_ptr(), y.data_ptr(), space(needed), *[a.data_ptr() for a in factors])
+    addresses = [x.data_ptr(), y.data_ptr(), *[a.data_ptr() for a in factors]]
+    count = thread_count(plan.flops)
+    if count > 1:
+        product_in_parts(plan.kronecker, addresses, count)
+    else:
+        program, needed = plan.product()
+        program.run(*addresses[:2], space(needed), *addresses[2:])
     return y
 
 
@@ -60,14 +67,14 @@ def gradients_on_cpu(
         g = g.contiguous()
     if not x.is_contiguous():
         x = x.contiguous()
-    program, needed = plan.gradients(x_needed)
-    program.run(
-        g.data_ptr(),
-        x.data_ptr(),
-        space(needed),
-        *[t.data_ptr() for t in results],
-        *[a.data_ptr() for a in factors],
-    )
+    addresses = [g.data_ptr(), x.data_ptr(), *[a.data_ptr() for a in factors]]
+    parts, count = part_count(3 * plan.replica_flops), thread_count(3 * plan.flops)
+    if parts > 1 or count > 1:
+        gradients_in_parts(plan.kronecker, addresses, results, x_needed, parts, count)
+    else:
+        program, needed = plan.gradients(x_needed)
+        written = [t.data_ptr() for t in results]
+        program.run(*addresses[:2], space(needed), *written, *addresses[2:])
     return results
 
 
@@ -83,6 +90,8 @@ class _Plan:
         self.kronecker = kronecker
         self.y_shape = y_shape
         self.gradient_shapes = gradient_shapes
+        self.replica_flops = 0.0 if kronecker is None else kronecker.flops
+        self.flops = 0.0 if kronecker is None else kronecker.flops * kronecker.replicas
         self.product = cache(self._product)
         self.gradients = cache(self._gradients)
 
@@ -125,7 +134,7 @@ def _plan(
     leading = (replicas,) if counts else ()
     empty = not replicas * rows * out * x_shape[-1]
     return _Plan(
-        None if empty else Kronecker(element, tuple(layout), step, replicas, rows),
+        None if empty else Kronecker(element, tuple(layout), step, replicas, rows, rows),
         (*leading, *own, out),
         [(*leading, *shape[-2:]) for shape in shapes],
     )

@@ -24,13 +24,18 @@ class Factor(NamedTuple):
 
 @dataclass(frozen=True)
 class Kronecker:
-    """The geometry of a call. `x_step` is the stride of x by replica, 0 where they share it."""
+    """The geometry of a call, or of a part of one.
+
+    `x_step` is the stride of x by replica, 0 where they share it; `span` the rows from one replica
+    to the next, of which a part takes `rows`.
+    """
 
     element: str
     factors: tuple[Factor, ...]
     x_step: int
     replicas: int
     rows: int
+    span: int
 
     @cached_property
     def size(self) -> int:
@@ -61,6 +66,14 @@ class Kronecker:
     @cached_property
     def y_width(self) -> int:
         return prod(f.out for f in self.factors)
+
+    @cached_property
+    def flops(self) -> float:
+        """Flops of the product of one replica."""
+        widths = [
+            self.lefts[k] * prod(f.out for f in self.factors[k:]) for k in range(self.last + 1)
+        ]
+        return 2.0 * self.rows * sum(w * f.inner for w, f in zip(widths, self.factors))
 
     @cached_property
     def padded(self) -> int:

@@ -97,7 +97,7 @@ class _Writer:
     def data(self, base: int, width: int, *, shared: bool = False) -> Place:
         """Return contiguous rows of this width."""
         width *= self.k.size
-        return Place(base, 0, 0 if shared else self.k.rows * width, self.k.group * width)
+        return Place(base, 0, 0 if shared else self.k.span * width, self.k.group * width)
 
     def stages(self) -> list[Place]:
         """Return room for stages 1 .. m - 1 of a group, by number."""

@@ -8,7 +8,10 @@ from itertools import pairwise
 import torch
 
 # With less to do than this for each, handing over work costs more than it saves.
-LEAST_FLOPS = 1 << 24
+LEAST_FLOPS = 1 << 25
+# Sums over rows are cut into parts of so much on any number of threads, which fixes their order.
+PART_FLOPS = 1 << 25
+MOST_PARTS = 8
 _workers: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -17,6 +20,11 @@ def thread_count(flops: float) -> int:
     if flops < 2 * LEAST_FLOPS:
         return 1
     return max(1, min(torch.get_num_threads(), int(flops // LEAST_FLOPS)))
+
+
+def part_count(flops: float) -> int:
+    """Return into how many parts a sum of so many flops is cut, on any number of threads."""
+    return max(1, min(MOST_PARTS, int(flops // PART_FLOPS)))
 
 
 def cuts(total: int, count: int, multiple: int = 1) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ import torch
 from torch.func import vmap
 
 from kernels.contract_cases import DTYPES, CasesOfOperation
-from kernels.derivatives import value_and_gradients, weighting
+from kernels.derivatives import assert_all_agree, value_and_gradients, weighting
 from lowdim_kernels import threads
 
 
@@ -28,6 +28,7 @@ class BitContract(CasesOfOperation):
     def test_bits_do_not_change_by_the_number_of_threads(self, case, dtype, monkeypatch):
         # Small calls are not worth a second thread; these are to be cut all the same.
         monkeypatch.setattr(threads, "LEAST_FLOPS", 1)
+        monkeypatch.setattr(threads, "PART_FLOPS", 1)
         inputs, constants = self.replicas(case, dtype)
         before, results = torch.get_num_threads(), []
         try:
@@ -40,6 +41,8 @@ class BitContract(CasesOfOperation):
             torch.set_num_threads(before)
         for other in results[1:]:
             assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        wide = [t.double() for t in inputs]
+        assert_all_agree(results[0], value_and_gradients(vmap(case.reference), wide, constants))
 
     def test_bits_do_not_change_by_how_many_replicas_there_are(self):
         case = self.cases[0]

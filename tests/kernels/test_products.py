@@ -38,7 +38,7 @@ def test_products_are_right_with_narrower_vectors(
     wide = [t.double().requires_grad_() for t in (x, *a)]
     expected = kron_matmul_reference(wide[0], wide[1:])
     layout = tuple(Factor(out, inner, 0, inner, 1) for out, inner in FACTORS)
-    geometry = Kronecker(element, layout, 0, 1, len(x))
+    geometry = Kronecker(element, layout, 0, 1, len(x), len(x))
     y, results = torch.empty_like(g), [torch.empty_like(t) for t in (x, *a)]
     factors = [t.data_ptr() for t in a]
     program, needed = product_program(geometry)
