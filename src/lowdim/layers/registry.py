@@ -63,14 +63,7 @@ def build_layer(
     options = dict(options or {})
     check_options(kind, options)
     if kind == "dense":
-        dense = nn.utils.skip_init(
-            nn.Linear,
-            in_features,
-            out_features,
-            bias=bias,
-            device=device or torch.get_default_device(),
-            dtype=dtype,
-        )
+        dense = _undrawn_dense(in_features, out_features, bias, device, dtype)
         reset_dense(dense, generator)
         return dense
     layer = LAYERS[kind](
@@ -84,6 +77,24 @@ def build_layer(
     )
     assert isinstance(layer, StructuredLinear)
     return layer
+
+
+def _undrawn_dense(
+    in_features: int,
+    out_features: int,
+    bias: bool,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> nn.Linear:
+    """Return a dense layer whose entries are not set, and no random number drawn.
+
+    As `nn.utils.skip_init` does, which loads half a second of torch's modules at its first call.
+    """
+    dense = nn.Linear(in_features, out_features, bias=bias, device="meta", dtype=dtype)
+    for name, parameter in list(dense.named_parameters()):
+        own = torch.empty(parameter.shape, device=device, dtype=dtype)
+        setattr(dense, name, nn.Parameter(own))
+    return dense
 
 
 def reset_dense(linear: nn.Linear, generator: torch.Generator | None = None) -> None:

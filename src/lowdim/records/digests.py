@@ -48,7 +48,7 @@ def code_digest(stage: str) -> str:
     for package in DECIDES[stage]:
         for path in _sources(package):
             digest.update(f"{package}/{path.name}".encode())
-            digest.update(_essence(path))
+            digest.update(_essence(path, path.stat().st_mtime_ns))
     return digest.hexdigest()[:12]
 
 
@@ -69,7 +69,9 @@ def _sources(package: str) -> list[Path]:
     return sorted(p for p in files if "__pycache__" not in p.parts)
 
 
-def _essence(path: Path) -> bytes:
+@cache
+def _essence(path: Path, changed_ns: int) -> bytes:
+    """Return what counts of a file as it is since then; stages share most of their files."""
     if path.suffix != ".py":
         return path.read_bytes()
     tree = ast.parse(path.read_text())

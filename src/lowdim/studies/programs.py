@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from lowdim.config import ArmConfig, RunConfig
 from lowdim.config.training import TuningConfig
 from lowdim.data.task import Task
 from lowdim.engine import Program, Replica, split_rows
+from lowdim.engine.seeds import built
 from lowdim.models import build_model
 from lowdim.optim import RULES, Rule
 from lowdim.probes import build_probe
@@ -95,8 +95,8 @@ def chosen_hyper(arm: ArmConfig, replica: Replica) -> dict[str, float]:
 
 def model_size(arm: ArmConfig) -> dict[str, int]:
     """Return `parameters`, the stored trainable scalars, and `effective_parameters`."""
-    with torch.device("meta"):
-        module = build_model(arm.model)
+    # not on the device `meta`, whose normal draws make torch load its compiler for two seconds
+    module = built(partial(build_model, arm.model), 0)
     stored = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return {"parameters": stored, "effective_parameters": effective_parameters(module)}
 
