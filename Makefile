@@ -1,6 +1,6 @@
 # Everything a person does here. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format schemas bench report readme plan doctor setup clean clean-venv
+.PHONY: help run test test-gpu lint format schemas bench report readme plan doctor setup clean clean-venv
 
 # The first Python that is 3.11, 3.12 or 3.13 and can make environments; override with PYTHON=...
 CANDIDATES := $(wildcard .venv/bin/python) python3 python3.13 python3.12 python3.11
@@ -22,6 +22,15 @@ run: setup ## run the studies in config/config.yaml, what is missing or outdated
 
 test: setup ## run the tests (no network, no GPU needed; under ten minutes on two cores)
 	@$(ONE_THREAD) .venv/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+test-gpu: setup ## run what needs a GPU, and once more under compute-sanitizer where there is one
+	@$(ONE_THREAD) .venv/bin/python -m pytest -q -m gpu tests/kernels $(ARGS)
+	@if command -v compute-sanitizer >/dev/null; then \
+	  for tool in memcheck racecheck synccheck; do \
+	    compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
+	      .venv/bin/python -m pytest -q -m gpu tests/kernels/cuda -k "value_and_gradients or small_element" || exit 1; \
+	  done; \
+	else echo 'compute-sanitizer is not installed: left out'; fi
 
 lint: setup ## check style, types, formatting of the workflow and direction of imports
 	.venv/bin/ruff check .

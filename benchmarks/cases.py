@@ -80,8 +80,7 @@ class Problem:
         first = next(iter(self.methods.values())).inputs
         wide = [t.double().requires_grad_() for t in first]
         value = self.reference(*wide)
-        generator = torch.Generator().manual_seed(1)
-        g = torch.randn(value.shape, generator=generator).to(first[0].dtype)
+        g = torch.randn(value.shape, generator=drawing(1)).to(first[0].dtype)
         gradients = torch.autograd.grad(value, wide, g.double())
         for k, passes in enumerate((FORWARD, BOTH)):
             runs = {
@@ -120,6 +119,16 @@ def _both(method: Method, g: Tensor) -> Callable[[], Sequence[Tensor]]:
         return [y.detach(), *torch.autograd.grad(y, leaves, g)]
 
     return run
+
+
+def drawing(seed: int = 0) -> torch.Generator:
+    """Return a source of random numbers on the device that is measured."""
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
+
+
+def on_gpu() -> bool:
+    """Return whether a GPU is measured."""
+    return torch.get_default_device().type == "cuda"
 
 
 def bytes_of(*tensors: Tensor) -> int:

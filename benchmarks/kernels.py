@@ -3,7 +3,8 @@
     python benchmarks/kernels.py [kronecker masked ...] [--seconds 4] [--shape 64x64] [--threads 1]
 
 Each operation's cases are in cases_<operation>.py. On one thread CPU time counts, on all threads
-the clock on the wall; runs take turns in one process, a process for each number of threads.
+the clock on the wall, on a GPU the clock once it has finished; runs take turns in one process, a
+process for each number of threads.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+SUFFIX = {"cpu": "", "cuda": "_cuda"}
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -35,6 +38,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("operations", nargs="*", metavar="operation", help="default: all")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each case")
     parser.add_argument("--shape", default="", help="only shapes with this text; writes nothing")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="only this number of threads")
     parser.add_argument(
         "--busy", action="store_true", help="time all threads on a busy machine too"
@@ -51,7 +55,12 @@ def main() -> None:
     chosen = parsed()
     if chosen.rows:
         return measure(chosen)
-    counts = [chosen.threads] if chosen.threads else thread_counts(chosen.busy)
+    if chosen.device == "cuda":
+        from turns import ON_GPU
+
+        counts = [ON_GPU]
+    else:
+        counts = [chosen.threads] if chosen.threads else thread_counts(chosen.busy)
     for operation in chosen.operations or operations():
         rows: list[dict[str, Any]] = []
         for count in counts:
@@ -59,7 +68,7 @@ def main() -> None:
         if not chosen.shape:
             from reporting import write_results
 
-            write_results(operation, rows)
+            write_results(operation + SUFFIX[chosen.device], rows)
     if not chosen.shape:
         from tables import write_overview
 
@@ -83,9 +92,9 @@ def measured_apart(operation: str, threads: int, chosen: argparse.Namespace) -> 
         path = Path(folder) / "rows.json"
         command = [
             sys.executable, __file__, operation, "--threads", str(threads), "--rows", str(path),
-            "--seconds", str(chosen.seconds), "--shape", chosen.shape,
+            "--seconds", str(chosen.seconds), "--shape", chosen.shape, "--device", chosen.device,
         ]  # fmt: skip
-        pools = dict.fromkeys(POOLS, str(threads))
+        pools = dict.fromkeys(POOLS, str(threads or 1))
         subprocess.run(command, check=True, env=os.environ | pools)
         return json.loads(path.read_text())
 
@@ -94,20 +103,42 @@ def measure(chosen: argparse.Namespace) -> None:
     """Write the rows of one operation, measured in this process, as JSON."""
     import torch
 
-    torch.set_num_threads(chosen.threads)
+    torch.set_num_threads(chosen.threads or 1)
     rows = []
-    for case in importlib.import_module(f"cases_{chosen.operations[0]}").cases():
+    for case in _built(importlib.import_module(f"cases_{chosen.operations[0]}"), chosen.device):
         if chosen.shape in case.shape:
             rows += rows_of(case, chosen.threads, chosen.seconds)
     chosen.rows.write_text(json.dumps(rows))
 
 
+def _built(module: Any, device: str) -> Iterator[Any]:
+    """Yield the cases, made on the device; it is not set while they run, for that takes time."""
+    import torch
+
+    cases = module.cases()
+    while True:
+        with torch.device(device) if device != "cpu" else nullcontext():
+            case = next(cases, None)
+        if case is None:
+            return
+        yield case
+
+
 def rows_of(case: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
     """Return a row a run of one case."""
     from cases import OURS
-    from turns import alternated, copy_rate, matrix_rate, peak_mib, summary, times_slower
+    from turns import (
+        ON_GPU,
+        alternated,
+        clock_for,
+        copy_rate,
+        matrix_rate,
+        peak_mib,
+        summary,
+        times_slower,
+    )
 
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock = clock_for(threads)
     errors = {name: case.error(name, run()) for name, run in case.runs.items()}
     if not errors[OURS] <= case.allowed:
         raise SystemExit(f"{case.operation} {case.shape}: off by {errors[OURS]:.1e}; no timing")
@@ -127,7 +158,7 @@ def rows_of(case: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
             "setting": case.settings.get(name, ""),
             **summary(times[name]),
             "times_slower": round(times_slower(times[name], times[OURS]), 2),
-            "peak_mib": round(peak_mib(run), 2),
+            "peak_mib": round(peak_mib(run, threads), 2),
             "error": f"{errors[name]:.1e}",
             "within": bool(errors[name] <= case.allowed),
             "floor_ms": float(f"{floor:.3g}"),
@@ -135,7 +166,7 @@ def rows_of(case: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
             "met": "",
         }
         rows.append(row)
-    if threads == 1:
+    if threads in (1, ON_GPU):
         hold_to_bars(case, rows)
     for row in rows:
         print(*list(row.values())[1:], sep="\t", flush=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from reporting import FOLDER
 
 OURS, DENSE = "lowdim", "dense GEMM"
+CLOCKS = {"0": "GPU", "1": "CPU"}
 Row = dict[str, str]
 
 
@@ -31,7 +32,8 @@ def write_overview(folder: Path = FOLDER) -> None:
         "A cell of a peer is how many times slower than ours it is (median over rounds of the "
         "ratio), its milliseconds and its peak memory in MiB; **bold** where it is faster than "
         "ours, struck out where its error is beyond what is allowed. `CPU` is one thread's CPU "
-        "time, `wall` all threads' time on the clock. The floor is flops and bytes over what the "
+        "time, `wall` all threads' time on the clock, `GPU` the clock once it has finished. The "
+        "floor is flops and bytes over what the "
         "machine was measured to do; ours reaches that share of it. A bar is held against the "
         "fastest of its peers. A method with settings runs at the quickest that is close enough.",
         "![times slower than ours](kernels.svg)",
@@ -62,7 +64,7 @@ def _table(rows: list[Row]) -> str:
         share = float(ours["floor_ms"]) / float(ours["ms"])
         spread = f"{_short(ours['least'])} to {_short(ours['most'])}{_setting(ours)}"
         line = [
-            shape, passes, "CPU" if threads == "1" else f"wall, {threads}", ours["floor_ms"],
+            shape, passes, CLOCKS.get(threads, f"wall, {threads}"), ours["floor_ms"],
             f"{_short(ours['ms'])} ({spread})",
             _short(ours["peak_mib"]), f"{100 * share:.0f} %", _bars(runs),
         ]  # fmt: skip

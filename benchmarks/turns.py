@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 LEAST_MS = 2.0
+ON_GPU = 0  # in place of a number of threads
 LEAST_ROUNDS = 5
 
 
@@ -41,6 +42,18 @@ def alternated(
     return times
 
 
+def clock_for(threads: int) -> Callable[[], float]:
+    """Return CPU time for one thread, else the clock on the wall; a GPU's work is waited for."""
+    if threads == ON_GPU:
+        return _after_the_gpu
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def _after_the_gpu() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
     """Return how many calls fill the least time, by the quickest of some: once caches are warm."""
     run()
@@ -64,11 +77,18 @@ def times_slower(times: list[float], ours: list[float]) -> float:
     return statistics.median(theirs / mine for theirs, mine in zip(times, ours))
 
 
-def peak_mib(run: Callable[[], Any]) -> float:
-    """Return by how much a call raises the process's memory at most, NaN where nothing tells.
+def peak_mib(run: Callable[[], Any], threads: int = 1) -> float:
+    """Return by how much a call raises the memory in use at most, NaN where nothing tells.
 
     Buffers that a library keeps from call to call are there before and do not count.
     """
+    if threads == ON_GPU:
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     refs, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     if not refs.exists():
         return float("nan")
@@ -91,7 +111,8 @@ def matrix_rate(
     clock: Callable[[], float] = time.process_time,
 ) -> float:
     """Return the flops a millisecond of a large product."""
-    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
+    where = "cuda" if clock is _after_the_gpu else "cpu"
+    a, b = (torch.randn(size, size, dtype=dtype, device=where) for _ in range(2))
     best = min(alternated({"product": lambda: a @ b}, 1.0, clock)["product"])
     return 2 * size**3 / best
 
@@ -99,7 +120,8 @@ def matrix_rate(
 @cache
 def copy_rate(moved: int, clock: Callable[[], float] = time.process_time) -> float:
     """Return the bytes a millisecond, read and written, of a copy that moves this many."""
-    source = torch.zeros(max(1, moved // 8))
+    where = "cuda" if clock is _after_the_gpu else "cpu"
+    source = torch.zeros(max(1, moved // 8), device=where)
     target = torch.zeros_like(source)
     best = min(alternated({"copy": lambda: target.copy_(source)}, 0.2, clock)["copy"])
     return 8 * source.numel() / best
