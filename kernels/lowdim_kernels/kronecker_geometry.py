@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lowdim_kernels.tape.library_target import host_target
 
-GROUP_BYTES = 64 * 1024
+GROUP_BYTES = 16 * 1024
 
 
 class Factor(NamedTuple):
