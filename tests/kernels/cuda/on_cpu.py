@@ -28,6 +28,7 @@ SWITCH = re.compile(r"\b(__syncthreads(?:_or)?\(|__syncwarp\(|INSIDE\()")
 ORDERS = (0, 1, 2, 3)
 PAGE, FORBIDDEN_BYTES, ALIGNMENT = mmap.PAGESIZE, 1 << 20, 16
 NOTHING = 0
+LARGEST_COPY = 1 << 28
 _libc = ctypes.CDLL(None, use_errno=True)
 
 needs_compiler = pytest.mark.skipif(
@@ -121,13 +122,17 @@ class _Guarded:
     """A copy of a tensor's memory, written back at the end.
 
     It ends less than 16 bytes before a page that can't be touched, and begins after another; what
-    else is on its own pages is NaN.
+    else is on its own pages is NaN. What is too large to copy is used where it lies.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride()))
         self.size = (reach + 1) * tensor.element_size() if tensor.numel() else 0
+        self.address = tensor.data_ptr()
+        self.copied = self.size <= LARGEST_COPY
+        if not self.copied:
+            return
         pages = -(-(self.size + ALIGNMENT) // PAGE) * PAGE
         self.space = mmap.mmap(-1, pages + 2 * FORBIDDEN_BYTES)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.space))
@@ -140,6 +145,8 @@ class _Guarded:
 
     def give_back(self) -> bool:
         """Write the tensor's memory back; return whether what lies around it is untouched."""
+        if not self.copied:
+            return True
         ctypes.memmove(self.tensor.data_ptr(), self.address, self.size)
         before, after = self.address - self.first, self.address + self.size
         around = ctypes.string_at(self.first, before)

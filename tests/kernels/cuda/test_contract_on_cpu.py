@@ -1,0 +1,33 @@
+"""The contract of the operations, kept by the CUDA kernels as the CPU runs them."""
+
+import pytest
+
+from kernels.cases import KRON_CASES, KRON_EDGES
+from kernels.contract import OperationContract
+from kernels.cuda.on_cpu import needs_compiler, running_on_cpu
+from lowdim_kernels import kronecker
+
+pytestmark = needs_compiler
+
+
+class InterpretedContract(OperationContract):
+    """The contract with the CUDA kernels in place of the CPU's."""
+
+    backends = ("numba",)
+    operations = ()
+
+    @pytest.fixture(autouse=True)
+    def cuda_kernels_on_cpu(self, monkeypatch):
+        for operation in self.operations:
+            monkeypatch.setitem(operation.kernels, "numba", operation.kernels["cuda"])
+        with running_on_cpu():
+            yield
+
+    # Of what the CPU's own kernels take; the CUDA kernels take more.
+    test_a_backend_asked_for_by_name_runs_or_raises = None
+
+
+class TestKronMatmul(InterpretedContract):
+    cases = KRON_CASES[:3]
+    edges = KRON_EDGES
+    operations = (kronecker._product, kronecker._gradients)
