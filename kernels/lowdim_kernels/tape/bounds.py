@@ -79,7 +79,7 @@ class Bounds:
             return None if inside else f"bytes {low}..{high} of a schedule row"
         if low < 0 or high > self.total:
             return f"{span.kind} of bytes {low}..{high} of a workspace of {self.total}"
-        if any(place % self.size for place in (span.offset, *(s for _, s in span.extents))):
+        if span.offset % self.size or any(stride % self.size for _, stride in span.extents):
             return f"{span.kind} at {span.offset} cuts an element"
         if span.kind == "write":
             if any(low < end and start < high for start, end in self.closed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 ELEMENT_BYTES = {"float32": 4, "float64": 8}
 
@@ -44,8 +45,9 @@ class Target:
         return f"+{feature}" in self.features.split(",")
 
 
+@cache
 def host_target(element: str = "float32") -> Target:
-    """Return the target of the CPU that this process runs on."""
+    """Return the target of the CPU that this process runs on; LLVM is asked once."""
     import llvmlite.binding as llvm
 
     return choose_target(

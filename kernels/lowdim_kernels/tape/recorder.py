@@ -186,9 +186,8 @@ class Recorder:
         layout = laid_out(self._sizes)
         records = np.zeros((len(self._records), RECORD_FIELDS), np.int64)
         for row, (operation, fields) in zip(records, self._records, strict=True):
-            row[0] = NUMBERS[operation.name]
-            for position, name in enumerate(operation.fields, start=1):
-                row[position] = self._encoded(fields[name], layout)
+            values = [self._encoded(fields[name], layout) for name in operation.fields]
+            row[: 1 + len(values)] = [NUMBERS[operation.name], *values]
         program = Program(
             target=self.target,
             records=records,

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from .library_target import Target
 
 RECORD_FIELDS = 40
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Bytes that a record touches: `width` bytes at offset + sum of i_k stride_k, i_k < count_k.
 
     kind: "read" and "write" for elements; "table" for integers below `upper` that steer other
@@ -35,9 +35,14 @@ class Span:
 
     def bounds(self) -> tuple[int, int]:
         """Return the first byte and one past the last."""
-        reach = [(count - 1) * stride for count, stride in self.extents]
-        low = self.offset + sum(min(0, distance) for distance in reach)
-        return low, self.offset + sum(max(0, distance) for distance in reach) + self.width
+        low = high = self.offset
+        for count, stride in self.extents:
+            distance = (count - 1) * stride
+            if distance < 0:
+                low += distance
+            else:
+                high += distance
+        return low, high + self.width
 
 
 @dataclass(frozen=True)
