@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowdim_kernels.kronecker_checks import check_fit, plainly_fits
 from lowdim_kernels.kronecker_cpu import (
     allocate_gradients,
     allocate_product,
@@ -22,7 +23,6 @@ from lowdim_kernels.kronecker_cuda import gradients_on_cuda, product_on_cuda
 from lowdim_kernels.ops import Operation, Saved, autocast_together
 from lowdim_kernels.replicas import (
     add,
-    check_replicas,
     fold_data,
     fold_matrix,
     inner_replicas,
@@ -45,8 +45,8 @@ def kron_matmul(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     if not factors:
         raise ValueError("kron_matmul: factors must hold one matrix at least")
     x, *factors = autocast_together(x, *factors)
-    if not _plainly_fits(x, factors):
-        _check(x, factors)
+    if not plainly_fits(x, factors):
+        check_fit(x, factors)
     return _product(x, factors)
 
 
@@ -97,31 +97,6 @@ def _gradients_reference(
     return results
 
 
-def _plainly_fits(x: Tensor, factors: Sequence[Tensor]) -> bool:
-    """Return whether all is well and no replica there: the quick way past the checks."""
-    width, dtype, device = 1, x.dtype, x.device
-    for a in factors:
-        if a.dtype != dtype or a.device != device or a.dim() != 2:
-            return False
-        width *= a.shape[1]
-    return x.dim() > 0 and x.shape[-1] == width
-
-
-def _check(x: Tensor, factors: Sequence[Tensor]) -> None:
-    for k, a in enumerate(factors):
-        if a.dtype != x.dtype or a.device != x.device:
-            raise TypeError(
-                f"kron_matmul: factor {k} is {a.dtype} on {a.device}, x {x.dtype} on {x.device}"
-            )
-    check_replicas("kron_matmul", x, {f"factor {k}": (a, 2) for k, a in enumerate(factors)})
-    width = prod([a.shape[-1] for a in factors])
-    if x.dim() == 0 or x.shape[-1] != width:
-        shapes = [tuple(a.shape) for a in factors]
-        raise ValueError(
-            f"kron_matmul: x must end in {width} to match factors {shapes}, got {tuple(x.shape)}"
-        )
-
-
 # Derivatives
 
 
@@ -147,11 +122,15 @@ def _product_tangent(
 def _product_vjp(saved: Saved, needed: Sequence[bool], gradients: Sequence[Tensor | None]) -> Any:
     x, *factors = saved.inputs
     (g,) = gradients
-    if not any(needed[1:]):
+    if True not in needed[1:]:
         return sum_to(_product(g, _transposed(factors)), x), *(None for _ in factors)
-    results = list(_gradients(needed[0], g, x, factors))
-    dx = sum_to(results.pop(0), x) if needed[0] else None
-    return dx, *(sum_to(d, a) for d, a in zip(results, factors))
+    results = _gradients(needed[0], g, x, factors)
+    if not needed[0]:
+        results = [None, *results]
+    # Where no operand leads with replicas, none is summed over them.
+    if max([a.dim() for a in factors]) == 2:
+        return results
+    return [None if d is None else sum_to(d, t) for d, t in zip(results, saved.inputs)]
 
 
 def _product_jvp(saved: Saved, tangents: Sequence[Tensor | None]) -> Tensor | None:

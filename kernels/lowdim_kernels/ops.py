@@ -5,13 +5,14 @@ Bottom to top:
   kernel op      `lowdim::<name>_kernel`: chooses the backend; fake for tracing; no autograd
   Function       the derivative and batching rules, written with operations, so that they
                  differentiate again; all that eager autograd and torch.func see
+                 (autograd_functions.py)
   graph op       `lowdim::<name>`: the same Function at the Autograd key; all that
                  torch.compile and torch.export see
   Operation()    a call picks between them
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.library import Library
 
-from lowdim_kernels.backends import backend_for, chosen_backend, using_backend
+from lowdim_kernels.autograd_functions import Saved as Saved
+from lowdim_kernels.autograd_functions import functions_of
+from lowdim_kernels.backends import BACKEND_OF_DEVICE, backend_for, chosen_backend
 
 NAMESPACE = "lowdim"
 _library = Library(NAMESPACE, "FRAGMENT")
 _PLAIN = (Tensor, torch.nn.Parameter)
 _transforms_active = torch._C._are_functorch_transforms_active
+_autocast_anywhere = torch._C._is_any_autocast_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _key_included = torch._C._dispatch_tls_is_dispatch_key_included
 _BATCHED_GRADIENTS: Any = torch._C._parse_dispatch_key("VmapMode")
@@ -37,13 +41,6 @@ class _Tags(dict):
 
 # A kernel tells the element type of an address by the type of one scalar beside it.
 TAG = _Tags({torch.float32: np.float32(0), torch.float64: np.float64(0)})
-
-
-class Saved(NamedTuple):
-    """What a derivative rule sees: the flat inputs and, where asked for, the outputs."""
-
-    inputs: tuple[Any, ...]
-    outputs: tuple[Tensor, ...]
 
 
 class Operation:
@@ -83,7 +80,8 @@ class Operation:
         self.fixed = len(kinds) - self.has_list
         self.returns_list = returns.strip() == "Tensor[]"
         self._available = tuple(kernels)
-        self._rules, self._plain_rules = _functions(self, vjp, jvp, batch, saves_outputs)
+        self._usual = kernels.get(BACKEND_OF_DEVICE["cpu"])
+        self._rules, self._plain_rules = functions_of(self, vjp, jvp, batch, saves_outputs)
         self._kernel_op = self._define(f"{name}_kernel", schema, allocate)
         self._graph_op = self._define(name, schema, allocate)
         _library.impl(name, self._at_autograd_key, "Autograd")
@@ -95,17 +93,18 @@ class Operation:
         """Return the outputs, differentiable to any order, forwards and backwards."""
         if torch.compiler.is_compiling():
             return self._graph_op(*arguments)
-        flat = (*arguments[:-1], *arguments[-1]) if self.has_list else arguments
-        if _transforms_active() or forward_ad._current_level >= 0:
-            return self._rules.apply(*flat)
-        if torch.is_grad_enabled() and _any_requires_grad(flat):
-            return self._plain_rules.apply(*flat)
-        return self.run(flat)
+        transformed = _transforms_active() or forward_ad._current_level >= 0
+        if transformed or torch.is_grad_enabled():
+            flat = (*arguments[:-1], *arguments[-1]) if self.has_list else arguments
+            if transformed:
+                return self._rules.apply(*flat)
+            if _any_requires_grad(flat):
+                return self._plain_rules.apply(*flat)
+        return self.run(*arguments)
 
-    def run(self, flat: Sequence[Any]) -> Any:
+    def run(self, *arguments: Any) -> Any:
         """Return the outputs for inputs that nothing differentiates or batches."""
-        first = flat[self.constants]
-        arguments = self.structured(flat)
+        first = arguments[self.constants]
         # The dispatcher costs more than a small kernel, and only a mode would see the call.
         if (
             type(first) in _PLAIN
@@ -113,6 +112,8 @@ class Operation:
             and not _dispatch_modes()
             and not _key_included(_BATCHED_GRADIENTS)
         ):
+            if self._usual is not None and chosen_backend() is None:
+                return self._usual(*arguments)
             return self._on_cpu(*arguments)
         return self._kernel_op(*arguments)
 
@@ -166,6 +167,8 @@ def autocast_together(*tensors: Tensor | None) -> list[Any]:
 
     On the CPU that is float32 at least, on a GPU autocast's own dtype; unchanged outside autocast.
     """
+    if not _autocast_anywhere():
+        return list(tensors)
     first = next(t for t in tensors if t is not None)
     kind = first.device.type
     if kind == "meta" or not torch.is_autocast_enabled(kind):
@@ -184,69 +187,3 @@ def _any_requires_grad(flat: Sequence[Any]) -> bool:
         if isinstance(t, Tensor) and t.requires_grad:
             return True
     return False
-
-
-def _functions(
-    operation: Operation,
-    vjp: Callable[..., Sequence[Tensor | None]],
-    jvp_rule: Callable[..., Any],
-    batch: Callable[..., tuple[Any, Any]],
-    saves_outputs: bool,
-) -> tuple[Any, Any]:
-    """Return two autograd Functions: one of every rule, one that plain autograd runs faster."""
-    constants = operation.constants
-
-    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> tuple[Any, ...]:
-        tensors = inputs[constants:] if constants else inputs
-        ctx.constants = inputs[:constants]
-        ctx.inputs = len(tensors)
-        ctx.backend = chosen_backend()
-        if saves_outputs:
-            tensors = (*tensors, *((output,) if operation.single else output))
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(False)
-        return tensors
-
-    def saved(ctx: Any) -> Saved:
-        tensors = ctx.saved_tensors
-        return Saved((*ctx.constants, *tensors[: ctx.inputs]), tensors[ctx.inputs :])
-
-    class Plain(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *flat: Any) -> Any:
-            output = operation.run(flat)
-            keep(ctx, flat, output)
-            return output if operation.single else tuple(output)
-
-        @staticmethod
-        def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-            if all(g is None for g in gradients):
-                return (None,) * len(ctx.needs_input_grad)
-            if ctx.backend is None:
-                return tuple(vjp(saved(ctx), ctx.needs_input_grad, gradients))
-            with using_backend(ctx.backend):
-                return tuple(vjp(saved(ctx), ctx.needs_input_grad, gradients))
-
-    class Rules(torch.autograd.Function):
-        backward = Plain.backward
-
-        @staticmethod
-        def forward(*flat: Any) -> Any:
-            output = operation.run(flat)
-            return output if operation.single else tuple(output)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            ctx.save_for_forward(*keep(ctx, inputs, output))
-
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
-            return jvp_rule(saved(ctx), tangents)
-
-        @staticmethod
-        def vmap(info: Any, in_dims: tuple[int | None, ...], *flat: Any) -> Any:
-            return batch(info.batch_size, in_dims, *flat)
-
-    for function in (Plain, Rules):
-        function.__name__ = function.__qualname__ = operation.name
-    return Rules, Plain
