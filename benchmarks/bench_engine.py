@@ -1,10 +1,11 @@
 """Microseconds a replica-step of the engines, of the loop a user writes, and of what else there is.
 
-    python benchmarks/bench_engine.py [--seconds 2]
+    python benchmarks/bench_engine.py [--seconds 2] [--only cases|threads|replicas]
 
 Adam, cross-entropy, CPU time on one thread; all of a case take turns in one process, and the
-median over rounds is reported with its range. Writes results/engine.csv, results/engine_scaling.csv
-(elapsed time of one and two threads, and of more replicas) and results/engine.svg.
+median over rounds is reported with its range. Writes results/engine.csv (cases);
+results/engine_threads.csv, by how much two threads are faster than one, on the clock, in turn;
+results/engine_scaling.csv and engine.svg, replica-steps a second of more and more replicas.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from engine_peers import compiled_run, jax_run, stacked_run
 from lowdim.bench import CASES, Case, Run, engine_run, plain_run, rows
 from reporting import FOLDER, write_results
 
-REPLICAS = (1, 8, 32)
+REPLICAS = ((1, 5), (8, 2), (32, 1))  # of the torch engine, and epochs
+TWO_THREADS = 1.8
 MANY = 32
 # the fused engine's step must be so many times shorter
 BARS = {
@@ -41,9 +43,12 @@ def runs_of(name: str, case: Case) -> dict[str, Run]:
     runs = {
         "plain": plain_run(case),
         "plain, fused=True": plain_run(case, fused=True),
-        "fused": engine_run(case, "fused", 1, epochs=50),
+        "fused": engine_run(case, "fused", 8, epochs=10),
     }
-    runs |= {f"torch engine, R={count}": engine_run(case, "torch", count) for count in REPLICAS}
+    runs |= {
+        f"torch engine, R={count}": engine_run(case, "torch", count, epochs)
+        for count, epochs in REPLICAS
+    }
     if case.rank is None:
         runs["torch.compile"] = compiled_run(case)
     if name in ("dense", "256-128-10"):
@@ -65,6 +70,33 @@ def table(seconds: float) -> list[dict[str, Any]]:
             line = {"case": name, **row, "fused_times_faster": round(ratio, 2), "bar": bar}
             print(*line.values(), sep="\t", flush=True)
             found.append(line)
+    return found
+
+
+def two_threads(seconds: float, replicas: int = 16) -> list[dict[str, Any]]:
+    """Return for each case the elapsed time of one thread over that of two, in the same round."""
+    found = []
+    for name, case in CASES.items():
+        runs = [threaded(case, replicas, threads) for threads in (1, 2)]
+        ratios, end = [], time.perf_counter() + seconds
+        for run in runs:
+            run()
+        while time.perf_counter() < end or len(ratios) < 5:
+            taken = []
+            for run in runs:
+                began = time.perf_counter()
+                run()
+                taken.append(time.perf_counter() - began)
+            ratios.append(taken[0] / taken[1])
+        row = {
+            "case": name,
+            "two_threads_times_faster": round(statistics.median(ratios), 2),
+            "least": round(min(ratios), 2),
+            "most": round(max(ratios), 2),
+            "bar": TWO_THREADS,
+        }
+        print(*row.values(), sep="\t", flush=True)
+        found.append(row)
     return found
 
 
@@ -125,12 +157,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each variant")
+    parser.add_argument("--only", choices=["cases", "threads", "replicas"], help="one part of it")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    write_results("engine", table(chosen.seconds))
-    found = scaling(chosen.seconds / 4)
-    write_results("engine_scaling", found)
-    draw(found, FOLDER / "engine.svg")
+    if chosen.only in (None, "cases"):
+        write_results("engine", table(chosen.seconds))
+    if chosen.only in (None, "threads"):
+        write_results("engine_threads", two_threads(2 * chosen.seconds))
+    if chosen.only in (None, "replicas"):
+        found = scaling(chosen.seconds / 4)
+        write_results("engine_scaling", found)
+        draw(found, FOLDER / "engine.svg")
 
 
 if __name__ == "__main__":
