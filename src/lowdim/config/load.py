@@ -49,6 +49,7 @@ def load_study(
         arms[arm] = _validate(ArmConfig, whole, str(path), ("arms", arm))
     return Study(
         name=name,
+        title=file.title or name.replace("_", " ").capitalize(),
         question=file.question,
         about=file.about,
         scale=scale,  # type: ignore[arg-type]

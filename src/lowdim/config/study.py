@@ -118,8 +118,12 @@ class Scale(Strict):
 
 
 class StudyFile(Strict):
-    """A study as its YAML file writes it; arms hold only what differs from `defaults`."""
+    """A study as its YAML file writes it; arms hold only what differs from `defaults`.
 
+    `title` heads it in the report; absent: the name of the file.
+    """
+
+    title: str | None = None
     question: str
     about: str = ""
     seeds: Count
@@ -154,6 +158,7 @@ class Study(Strict):
     """A study at one scale, every arm whole."""
 
     name: Identifier
+    title: str
     question: str
     about: str
     scale: ScaleName

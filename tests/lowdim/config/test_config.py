@@ -127,6 +127,13 @@ def test_every_study_is_valid_at_every_scale(name, scale):
     assert study.arms
 
 
+def test_a_study_has_a_title_and_by_default_its_name(tmp_path):
+    text = (STUDIES / "nlmf.yaml").read_text()
+    assert load_study("nlmf", folder=STUDIES).title == "Non-linear matrix factorisation"
+    (tmp_path / "some_study.yaml").write_text(text.replace("\ntitle: Non-linear", "\n# Non-linear"))
+    assert load_study("some_study", folder=tmp_path).title == "Some study"
+
+
 def test_the_tracked_run_configuration_is_valid():
     run = load_run(ROOT / "config" / "config.yaml")
     assert set(run.studies) <= set(study_names(STUDIES))
