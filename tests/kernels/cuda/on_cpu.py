@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from torch import Tensor
 
+from lowdim_kernels.backends import DEVICE_OF_BACKEND, using_backend
 from lowdim_kernels.cache_folder import cache_folder
 from lowdim_kernels.cuda.launcher import Launch, Program, launcher, source_of
 
@@ -70,6 +71,18 @@ def running_on_cpu(order: int = 0, *, switched_off: Switch | None = None) -> Ite
         yield
     finally:
         launcher.reset(token)
+
+
+@contextmanager
+def cuda_kernels_chosen() -> Iterator[None]:
+    """Choose the backend "cuda" for all operations, and let it serve tensors of the CPU."""
+    served = DEVICE_OF_BACKEND["cuda"]
+    DEVICE_OF_BACKEND["cuda"] = "cpu"
+    try:
+        with using_backend("cuda"):
+            yield
+    finally:
+        DEVICE_OF_BACKEND["cuda"] = served
 
 
 def unnoticed(name: str, run: Callable[[], None]) -> list[Switch]:

@@ -4,8 +4,7 @@ import pytest
 
 from kernels.cases import KRON_CASES, KRON_EDGES
 from kernels.contract import OperationContract
-from kernels.cuda.on_cpu import needs_compiler, running_on_cpu
-from lowdim_kernels import kronecker
+from kernels.cuda.on_cpu import cuda_kernels_chosen, needs_compiler, running_on_cpu
 
 pytestmark = needs_compiler
 
@@ -13,14 +12,11 @@ pytestmark = needs_compiler
 class InterpretedContract(OperationContract):
     """The contract with the CUDA kernels in place of the CPU's."""
 
-    backends = ("numba",)
-    operations = ()
+    backends = ("cuda",)
 
     @pytest.fixture(autouse=True)
-    def cuda_kernels_on_cpu(self, monkeypatch):
-        for operation in self.operations:
-            monkeypatch.setitem(operation.kernels, "numba", operation.kernels["cuda"])
-        with running_on_cpu():
+    def cuda_kernels_on_cpu(self):
+        with cuda_kernels_chosen(), running_on_cpu():
             yield
 
     # Of what the CPU's own kernels take; the CUDA kernels take more.
@@ -30,4 +26,3 @@ class InterpretedContract(OperationContract):
 class TestKronMatmul(InterpretedContract):
     cases = KRON_CASES[:3]
     edges = KRON_EDGES
-    operations = (kronecker._product, kronecker._gradients)

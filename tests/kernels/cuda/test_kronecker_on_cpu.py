@@ -9,9 +9,15 @@ import torch
 from kernels.cases import KRON_CASES, KRON_EDGES, Case, kron_case
 from kernels.contract import value_and_gradients
 from kernels.cuda.compilation import ARCHITECTURES, resources
-from kernels.cuda.on_cpu import ORDERS, needs_compiler, running_on_cpu, unnoticed
+from kernels.cuda.on_cpu import (
+    ORDERS,
+    cuda_kernels_chosen,
+    needs_compiler,
+    running_on_cpu,
+    unnoticed,
+)
 from kernels.tolerances import assert_agrees
-from lowdim_kernels import kron_matmul, kron_matmul_reference, kronecker
+from lowdim_kernels import kron_matmul, kron_matmul_reference
 from lowdim_kernels.cuda import parts
 from lowdim_kernels.cuda.launcher import program
 
@@ -29,10 +35,10 @@ CASES = [PAIR, WIDE_PAIR, GROUPED, LARGE, SINGLE, SMALL_SINGLE, THREE]
 
 
 @pytest.fixture(autouse=True)
-def cuda_kernels_on_cpu(monkeypatch):
+def cuda_kernels_on_cpu():
     """Let the CUDA kernels serve tensors of the CPU."""
-    for operation in (kronecker._product, kronecker._gradients):
-        monkeypatch.setitem(operation.kernels, "numba", operation.kernels["cuda"])
+    with cuda_kernels_chosen():
+        yield
 
 
 def with_tf32(run: Callable[[], None]) -> None:

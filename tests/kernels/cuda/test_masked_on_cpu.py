@@ -7,7 +7,13 @@ from torch.func import vmap
 from kernels.cases import MASKED_CASES, MASKED_EDGES, masked_case
 from kernels.contract_cases import CasesOfOperation
 from kernels.cuda.compilation import ARCHITECTURES, resources
-from kernels.cuda.on_cpu import ORDERS, needs_compiler, running_on_cpu, unnoticed
+from kernels.cuda.on_cpu import (
+    ORDERS,
+    cuda_kernels_chosen,
+    needs_compiler,
+    running_on_cpu,
+    unnoticed,
+)
 from kernels.derivatives import assert_all_agree, value_and_gradients
 from kernels.tolerances import assert_agrees
 from lowdim_kernels import SparsePattern, masked, masked_cuda, masked_matmul
@@ -33,10 +39,10 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def cuda_kernels_on_cpu(monkeypatch):
+def cuda_kernels_on_cpu():
     """Let the CUDA kernels serve tensors of the CPU."""
-    for operation in (masked._product, masked._gradient):
-        monkeypatch.setitem(operation.kernels, "numba", operation.kernels["cuda"])
+    with cuda_kernels_chosen():
+        yield
 
 
 @pytest.fixture
