@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowdim_kernels.nlmf_cuda import gradients_on_cuda, product_on_cuda
 from lowdim_kernels.ops import TAG, Operation, Saved, autocast_together
 from lowdim_kernels.rules import folding, pushed_forward
 from lowdim_kernels.svd_backends import without_autocast
@@ -195,7 +196,7 @@ _product: Operation = Operation(
     "nlmf_weight",
     f"(str activation, {_OPERANDS}) -> Tensor",
     allocate=_allocate_product,
-    kernels={"reference": _plain, "numba": _product_on_cpu},
+    kernels={"reference": _plain, "numba": _product_on_cpu, "cuda": product_on_cuda},
     vjp=_product_vjp,
     jvp=_product_jvp,
     batch=folding(lambda: _product),
@@ -204,7 +205,11 @@ _gradients: Operation = Operation(
     "nlmf_gradients",
     f"(str activation, Tensor g, {_OPERANDS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     allocate=_allocate_gradients,
-    kernels={"reference": _plain_gradients, "numba": _gradients_on_cpu},
+    kernels={
+        "reference": _plain_gradients,
+        "numba": _gradients_on_cpu,
+        "cuda": gradients_on_cuda,
+    },
     vjp=_gradients_vjp,
     jvp=_gradients_jvp,
     batch=folding(lambda: _gradients),
