@@ -7,7 +7,8 @@ from numba import types
 from numba.extending import overload
 
 from lowdim_kernels.loops.compilation import kernel
-from lowdim_kernels.loops.lanes import Vector, fma, power_of_two, splat, where_less
+from lowdim_kernels.loops.lane_functions import fma, power_of_two, where_less
+from lowdim_kernels.loops.lanes import Vector, splat
 
 SILU, RELU, TANH = range(3)
 _LOG2_E = 1 / log(2)

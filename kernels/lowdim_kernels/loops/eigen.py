@@ -5,21 +5,17 @@ Parlett 2004). Number i of an interleaved array starts at 8 i.
 """
 
 from lowdim_kernels.loops.compilation import part
-from lowdim_kernels.loops.lanes import (
+from lowdim_kernels.loops.lane_functions import (
     fma,
     largest,
-    load,
     magnitude,
-    no_bits,
-    push_sign,
     root,
-    sign_changes,
     smallest,
-    splat,
-    store,
     where_less,
     with_sign,
 )
+from lowdim_kernels.loops.lane_signs import no_bits, push_sign, sign_changes
+from lowdim_kernels.loops.lanes import load, splat, store
 
 W = 8
 # Keeps Sturm sequences from ending at an exact zero.

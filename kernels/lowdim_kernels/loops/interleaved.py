@@ -9,18 +9,8 @@ from math import frexp, ldexp
 import numpy as np
 
 from lowdim_kernels.loops.compilation import part
-from lowdim_kernels.loops.lanes import (
-    clear,
-    collect,
-    fma,
-    lanes_of,
-    largest,
-    load,
-    load_widened,
-    magnitude,
-    splat,
-    store,
-)
+from lowdim_kernels.loops.lane_functions import fma, largest, magnitude
+from lowdim_kernels.loops.lanes import clear, collect, lanes_of, load, load_widened, splat, store
 
 
 @part

@@ -6,13 +6,11 @@ and no lane sees its neighbours: a matrix gives the same bits whatever is beside
 """
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
-from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import lower_builtin, models, register_model
 
@@ -152,146 +150,6 @@ def total(typing_context, value):
         return builder.extract_element(parts, ir.Constant(ir.IntType(32), 0))
 
     return value.element(value), generate
-
-
-def _function(name: str, arity: int) -> Any:
-    """Return LLVM's element-wise function of that name."""
-    if arity == 1:
-
-        @intrinsic
-        def call(typing_context, a):
-            return a(a), _calling(name, a, arity)
-    elif arity == 2:
-
-        @intrinsic
-        def call(typing_context, a, b):
-            return a(a, a), _calling(name, a, arity)
-    else:
-
-        @intrinsic
-        def call(typing_context, a, b, c):
-            return a(a, a, a), _calling(name, a, arity)
-
-    return call
-
-
-def _calling(name: str, kind: Vector, arity: int) -> Callable[..., Any]:
-    def generate(context, builder, signature, arguments):
-        vector = context.get_value_type(kind)
-        suffix = f"v{kind.count}f{kind.element.bitwidth}"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * arity), f"llvm.{name}.{suffix}"
-        )
-        return builder.call(function, arguments)
-
-    return generate
-
-
-fma = _function("fma", 3)
-root = _function("sqrt", 1)
-magnitude = _function("fabs", 1)
-largest = _function("maxnum", 2)
-smallest = _function("minnum", 2)
-with_sign = _function("copysign", 2)
-
-
-@intrinsic
-def where_less(typing_context, a, b, yes, no):
-    """Return `yes` in the lanes where a < b, else `no`; NaN is not less."""
-
-    def generate(context, builder, signature, arguments):
-        a, b, yes, no = arguments
-        return builder.select(builder.fcmp_ordered("<", a, b), yes, no)
-
-    return a(a, a, a, a), generate
-
-
-@intrinsic
-def power_of_two(typing_context, shifted):
-    """Return 2^n of integers n that were rounded by adding 1.5 * 2^(bits of the fraction)."""
-    fraction = 23 if shifted.element == types.float32 else 52
-
-    def generate(context, builder, signature, arguments):
-        kind = _bits(shifted)
-        bits = builder.bitcast(arguments[0], kind)
-        moved = builder.shl(bits, ir.Constant(kind, [fraction] * shifted.count))
-        one = builder.bitcast(
-            ir.Constant(context.get_value_type(shifted), [1.0] * shifted.count), kind
-        )
-        return builder.bitcast(builder.add(moved, one), context.get_value_type(shifted))
-
-    return shifted(shifted), generate
-
-
-class Bits(types.Type):
-    """The type of 64 or 32 bits in each lane: signs pushed one after another."""
-
-    def __init__(self, vector: Vector) -> None:
-        self.vector = vector
-        super().__init__(f"Bits({vector.name})")
-
-
-@register_model(Bits)
-class _BitsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Bits) -> None:
-        super().__init__(manager, kind, _bits(kind.vector))
-
-
-def _bits(kind: Vector) -> Any:
-    return ir.VectorType(ir.IntType(kind.element.bitwidth), kind.count)
-
-
-@intrinsic
-def no_bits(typing_context, like):
-    """Return bits that are all zero, for the lanes of a vector like the first argument."""
-
-    def generate(context, builder, signature, arguments):
-        return ir.Constant(_bits(like), [0] * like.count)
-
-    return Bits(like)(like), generate
-
-
-@intrinsic
-def push_sign(typing_context, bits, value):
-    """Return the bits moved up by one, the sign of the value the lowest."""
-
-    def generate(context, builder, signature, arguments):
-        kind = _bits(value)
-        name = f"llvm.fshl.v{value.count}i{value.element.bitwidth}"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [kind] * 3), name
-        )
-        signs = builder.bitcast(arguments[1], kind)
-        return builder.call(function, [arguments[0], signs, ir.Constant(kind, [1] * value.count)])
-
-    return bits(bits, value), generate
-
-
-@intrinsic
-def sign_changes(typing_context, bits, like, pushes):
-    """Return, as floats, how often the sign changed in the last few pushes."""
-
-    def generate(context, builder, signature, arguments):
-        kind = _bits(like)
-        width = like.element.bitwidth
-        name = f"llvm.ctpop.v{like.count}i{width}"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, [kind]), name
-        )
-        ones = ir.Constant(kind, [1] * like.count)
-        changed = builder.xor(arguments[0], builder.lshr(arguments[0], ones))
-        one = ir.Constant(ir.IntType(width), 1)
-        count = context.cast(builder, arguments[2], pushes, types.int64)
-        count = builder.trunc(count, one.type) if width < 64 else count
-        mask = builder.sub(builder.shl(one, count), one)
-        mask = builder.insert_element(
-            ir.Constant(kind, ir.Undefined), mask, ir.Constant(ir.IntType(32), 0)
-        )
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), like.count), [0] * like.count)
-        changed = builder.and_(changed, builder.shuffle_vector(mask, mask, zeros))
-        return builder.sitofp(builder.call(function, [changed]), context.get_value_type(like))
-
-    return like(bits, like, pushes), generate
 
 
 def _register(symbol: Any, instruction: str) -> None:

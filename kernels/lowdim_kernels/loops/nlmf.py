@@ -5,7 +5,8 @@ from numba import carray
 
 from lowdim_kernels.loops.activations import activation
 from lowdim_kernels.loops.compilation import kernel, pointer
-from lowdim_kernels.loops.lanes import aligned, fma, load, splat, store, total
+from lowdim_kernels.loops.lane_functions import fma
+from lowdim_kernels.loops.lanes import aligned, load, splat, store, total
 
 # Rows after which sums over elements go on from single lanes to float64.
 ROWS_OF_A_SUM = 16

@@ -1,16 +1,8 @@
 """Gram-Schmidt for sets of interleaved vectors."""
 
 from lowdim_kernels.loops.compilation import part
-from lowdim_kernels.loops.lanes import (
-    fma,
-    lanes_of,
-    largest,
-    load,
-    root,
-    splat,
-    store,
-    where_less,
-)
+from lowdim_kernels.loops.lane_functions import fma, largest, root, where_less
+from lowdim_kernels.loops.lanes import lanes_of, load, splat, store
 
 # A vector that kept less of its square than this is projected again.
 KEPT = 0.9

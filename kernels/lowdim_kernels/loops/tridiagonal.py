@@ -1,18 +1,8 @@
 """Interleaved symmetric matrices brought to tridiagonal form by Householder reflections."""
 
 from lowdim_kernels.loops.compilation import part
-from lowdim_kernels.loops.lanes import (
-    clear,
-    fma,
-    largest,
-    load,
-    magnitude,
-    root,
-    splat,
-    store,
-    where_less,
-    with_sign,
-)
+from lowdim_kernels.loops.lane_functions import fma, largest, magnitude, root, where_less, with_sign
+from lowdim_kernels.loops.lanes import clear, load, splat, store
 
 W = 8
 LEAST_PIVOT = 1e-150

@@ -17,8 +17,8 @@ from lowdim_kernels.tape.library import compile_object, load_object
 from lowdim_kernels.tape.library_cache import cache_key
 from lowdim_kernels.tape.library_control import INDEX, index
 from lowdim_kernels.tape.library_emitter import Emitter
-from lowdim_kernels.tape.library_matrix import transposed_block
 from lowdim_kernels.tape.library_target import Target, host_target
+from lowdim_kernels.tape.library_transpose import transposed_block
 
 ENTRY = "run_program"
 

@@ -14,8 +14,9 @@ from .library_arrays import ENTRY
 from .library_control import INDEX, INT32, index
 from .library_emitter import Emitter
 from .library_functions import tanh
-from .library_matrix import DotTiles, GemmTiles, row_products, transpose
+from .library_matrix import DotTiles, GemmTiles, row_products
 from .library_target import Target
+from .library_transpose import transpose
 from .records import RECORD_FIELDS
 from .records_all import OPERATIONS
 from .records_structured import PHI_ACTIVATIONS

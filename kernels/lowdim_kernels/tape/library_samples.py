@@ -9,7 +9,7 @@ from llvmlite import ir
 from .library_context import load_context
 from .library_control import INDEX, index
 from .library_emitter import Emitter
-from .library_matrix import transposed_block
+from .library_transpose import transposed_block
 
 
 def _sample(e: Emitter, f: SimpleNamespace, order: ir.Value, column: ir.Value) -> ir.Value:

@@ -9,72 +9,13 @@ from llvmlite import ir
 from .library_context import load_schedule
 from .library_control import index
 from .library_emitter import Emitter
+from .library_square import Square, inverse_where, scalar
 from .records_training import HYPERPARAMETERS
 
 # a column whose square falls below this share of it, once the others are taken out, is dropped
 _DROPPED = {"float32": 1e-6, "float64": 1e-13}
 # rows whose cosine is below this need no rotation
 _ORTHOGONAL = {"float32": 1e-5, "float64": 1e-12}
-
-
-class _Square:
-    """Addresses within a square matrix of `vectors` vectors a row."""
-
-    def __init__(self, e: Emitter, f: SimpleNamespace) -> None:
-        self.e = e
-        self.size = e.builder.mul(f.vectors, index(e.lanes))
-        self.row_bytes = e.builder.mul(f.vectors, index(e.vector_bytes))
-        self.vectors = f.vectors
-
-    def row(self, base: ir.Value, i: ir.Value) -> ir.Value:
-        return self.e.step_by(base, i, self.row_bytes)
-
-    def entry(self, base: ir.Value, i: ir.Value, j: ir.Value) -> ir.Value:
-        return self.e.step_by(self.row(base, i), j, self.e.size)
-
-    def each_vector(self, change, *rows: ir.Value, out: ir.Value | None = None) -> None:
-        """Store change(v, *values of the rows) into `out`, by default the first row."""
-        e = self.e
-        target = rows[0] if out is None else out
-
-        def at_vector(v, _):
-            values = [e.load(e.step_by(row, v, e.vector_bytes)) for row in rows]
-            e.store(change(v, *values), e.step_by(target, v, e.vector_bytes))
-
-        e.loop(self.vectors, [], at_vector)
-
-    def dot(self, left: ir.Value, right: ir.Value) -> ir.Value:
-        e = self.e
-
-        def along(v, carried):
-            a, b = (e.load(e.step_by(row, v, e.vector_bytes)) for row in (left, right))
-            return [e.multiply_add(a, b, carried[0])]
-
-        return e.total(e.loop(self.vectors, [e.constant(0.0)], along)[0])
-
-    def columns(self, v: ir.Value) -> ir.Value:
-        """Return the numbers of the columns in vector v."""
-        e = self.e
-        first = e.builder.mul(v, index(e.lanes))
-        first = e.builder.trunc(first, e.integer) if e.is_single else first
-        return e.builder.add(e.splat(first, e.integer_vector), e.lane_numbers())
-
-    def number(self, i: ir.Value) -> ir.Value:
-        e = self.e
-        return e.splat(e.builder.trunc(i, e.integer) if e.is_single else i, e.integer_vector)
-
-
-def _scalar(e: Emitter, value: float) -> ir.Constant:
-    return ir.Constant(e.element, value)
-
-
-def _inverse_where(e: Emitter, value: ir.Value, floor: float, *, root: bool) -> ir.Value:
-    """Return 1 / value, or 1 / sqrt(value), or 0 where the value is not above the floor."""
-    above = e.builder.fcmp_ordered(">", value, _scalar(e, floor))
-    safe = e.builder.select(above, value, _scalar(e, 1.0))
-    safe = e.square_root(safe) if root else safe
-    inverse = e.builder.fdiv(_scalar(e, 1.0), safe)
-    return e.builder.select(above, inverse, _scalar(e, 0.0))
 
 
 def cholesky(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
@@ -84,17 +25,17 @@ def cholesky(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     R D^-1 instead, divided by its largest column norm.
     """
     b = e.builder
-    square = _Square(e, f)
+    square = Square(e, f)
     size = square.size
     smallest = 1e-36 if e.is_single else 1e-290
 
     def scale(i, carried):
         value = e.load_element(square.entry(f.matrix, i, i))
-        e.store(_inverse_where(e, value, smallest, root=True), e.step_by(f.scales, i, e.size))
+        e.store(inverse_where(e, value, smallest, root=True), e.step_by(f.scales, i, e.size))
         larger = b.fcmp_ordered(">", value, carried[0])
         return [b.select(larger, value, carried[0])]
 
-    largest = e.loop(size, [_scalar(e, 0.0)], scale)[0]
+    largest = e.loop(size, [scalar(e, 0.0)], scale)[0]
 
     def scaled(i, _):
         factor = e.load_splat(e.step_by(f.scales, i, e.size))
@@ -106,7 +47,7 @@ def cholesky(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     def pivot(j, _):
         row = square.row(f.matrix, j)
         value = e.load_element(e.step_by(row, j, e.size))
-        factor = e.splat(_inverse_where(e, value, _DROPPED[e.target.element], root=True))
+        factor = e.splat(inverse_where(e, value, _DROPPED[e.target.element], root=True))
         first = square.number(j)
 
         def upper(v, x):
@@ -125,7 +66,7 @@ def cholesky(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     e.loop(size, [], pivot)
 
     def unscale():
-        whole = e.splat(_inverse_where(e, largest, smallest, root=True))
+        whole = e.splat(inverse_where(e, largest, smallest, root=True))
 
         def row(i, _):
             def change(v, x, s):
@@ -143,7 +84,7 @@ def cholesky(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
 def triangular_inverse(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     """Emit out = D R^-1, columns zero where R has them zero, by substitution from below."""
     b = e.builder
-    square = _Square(e, f)
+    square = Square(e, f)
     size = square.size
 
     def row_from_below(t, _):
@@ -164,7 +105,7 @@ def triangular_inverse(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> 
 
         e.loop_or_none(size, [], substitute, start=b.add(i, index(1)))
         pivot = e.load_element(square.entry(f.factor, i, i))
-        factor = e.splat(_inverse_where(e, pivot, 0.0, root=False))
+        factor = e.splat(inverse_where(e, pivot, 0.0, root=False))
         square.each_vector(lambda v, x: b.fmul(x, factor), row)
 
     e.loop(size, [], row_from_below)
@@ -183,7 +124,7 @@ def leading_rows(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
     projector on the leading right singular directions.
     """
     b = e.builder
-    square = _Square(e, f)
+    square = Square(e, f)
     size = square.size
     tolerance = _ORTHOGONAL[e.target.element] ** 2
 
@@ -232,8 +173,8 @@ def leading_rows(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
 
         count = e.total(e.loop(f.vectors, [e.constant(0.0)], larger)[0])
         leads = b.fcmp_ordered("<", count, rank)
-        weight = _inverse_where(e, norm, 0.0, root=False)
-        weight = e.splat(b.select(leads, weight, _scalar(e, 0.0)))
+        weight = inverse_where(e, norm, 0.0, root=False)
+        weight = e.splat(b.select(leads, weight, scalar(e, 0.0)))
         square.each_vector(
             lambda v, x: b.fmul(x, weight), square.row(f.rows, i), out=square.row(f.out, i)
         )
@@ -244,7 +185,7 @@ def leading_rows(e: Emitter, f: SimpleNamespace, run: SimpleNamespace) -> None:
 def _rotated(
     e: Emitter,
     f: SimpleNamespace,
-    square: _Square,
+    square: Square,
     tolerance: float,
     p: ir.Value,
     r: ir.Value,
@@ -252,17 +193,17 @@ def _rotated(
 ) -> list[ir.Value]:
     """Emit one rotation of rows p and r, if they are not orthogonal; count it."""
     b = e.builder
-    one, two = _scalar(e, 1.0), _scalar(e, 2.0)
+    one, two = scalar(e, 1.0), scalar(e, 2.0)
     left, right = square.row(f.rows, p), square.row(f.rows, r)
     at_left, at_right = (e.step_by(f.norms, i, e.size) for i in (p, r))
     a, c = e.load_element(at_left), e.load_element(at_right)
     product = square.dot(left, right)
-    bound = b.fmul(b.fmul(_scalar(e, tolerance), a), c)
+    bound = b.fmul(b.fmul(scalar(e, tolerance), a), c)
     needed = b.fcmp_ordered(">", b.fmul(product, product), bound)
 
     def rotate():
         ratio = b.fdiv(b.fsub(c, a), b.fmul(two, product))
-        negative = b.fcmp_ordered("<", ratio, _scalar(e, 0.0))
+        negative = b.fcmp_ordered("<", ratio, scalar(e, 0.0))
         size = b.select(negative, b.fneg(ratio), ratio)
         root = e.square_root(e.multiply_add(size, size, one))
         tangent = b.fdiv(one, b.fadd(size, root))
