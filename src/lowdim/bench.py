@@ -77,7 +77,7 @@ def engine_run(case: Case, engine: str, replicas: int, epochs: int = 1) -> Run:
     return run
 
 
-def plain_run(case: Case, *, fused: bool = False) -> Run:
+def plain_run(case: Case, *, fused: bool = False, epochs: int = 5) -> Run:
     """Return the loop that a user writes: module, optimiser, backward, step."""
     data = case.task().train
     x, y = data.inputs[0], data.targets[0]
@@ -91,11 +91,12 @@ def plain_run(case: Case, *, fused: bool = False) -> Run:
             )
         else:
             optimiser = LRGAdam(module.parameters(), lr=RATE, rank=case.rank)
-        for rows in torch.randperm(len(x)).split(case.batch):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
-            optimiser.step()
-        return STEPS
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x)).split(case.batch):
+                optimiser.zero_grad()
+                nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
+                optimiser.step()
+        return STEPS * epochs
 
     return run
 
@@ -140,7 +141,7 @@ def bench_lines(seconds: float) -> Iterator[str]:
             runs = {
                 "plain": plain_run(case),
                 "torch": engine_run(case, "torch", 32),
-                "fused": engine_run(case, "fused", 1, epochs=10),
+                "fused": engine_run(case, "fused", 8, epochs=10),
             }
             plain, stacked, fused = rows(runs, seconds)
             key = "us_per_replica_step"

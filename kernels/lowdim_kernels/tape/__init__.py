@@ -50,5 +50,7 @@ def __getattr__(name: str) -> Any:
     if name == "products":
         return importlib.import_module(".products", __name__)
     if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = found  # the next look-up takes no time
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ import torch
 
 from lowdim.data.task import Task
 from lowdim.engine.costs import step_costs
-from lowdim.engine.fused import FusedRun, why_not
+from lowdim.engine.fused import FusedRun
 from lowdim.engine.job import (
     OnEpoch,
     OnResult,
@@ -19,6 +19,7 @@ from lowdim.engine.job import (
     ReplicaView,
 )
 from lowdim.engine.seeds import generator, split_rows, stream_seed
+from lowdim.engine.taping import UntapeableError
 from lowdim.engine.torch_engine import TorchRun
 
 ENGINES = ("auto", "torch", "fused")
@@ -61,10 +62,14 @@ def train(
     if not replicas:
         return []
     place = torch.device(device)
-    reason = None if engine == "torch" else why_not(program, task, replicas, place)
-    if engine == "fused" and reason:
-        raise ValueError(f"engine fused cannot run this: {reason}")
-    taken = "torch" if engine == "torch" or reason else "fused"
+    fused = None
+    if engine != "torch":
+        try:
+            fused = FusedRun(program, task, replicas, place, dtype)
+        except UntapeableError as reason:
+            if engine == "fused":
+                raise ValueError(f"engine fused cannot run this: {reason}") from None
+    taken = "fused" if fused else "torch"
 
     def whole(number: int, result: ReplicaResult) -> None:
         result.engine = taken
@@ -73,8 +78,8 @@ def train(
         if on_result:
             on_result(number, result)
 
-    if taken == "fused":
-        return FusedRun(program, task, replicas, dtype).run(on_epoch, whole)
+    if fused:
+        return fused.run(on_epoch, whole)
     results = TorchRun(program, task, replicas, place, dtype).run(on_epoch)
     for number, result in enumerate(results):
         whole(number, result)

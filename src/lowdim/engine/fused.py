@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lowdim.data.task import Split, Task
 from lowdim.engine.job import OnEpoch, OnResult, Program, Replica, ReplicaResult, ReplicaView
@@ -24,21 +24,7 @@ from lowdim.engine.taping import UntapeableError
 from lowdim.optim.schedules import rate_factor
 
 Workspaces = tuple[np.ndarray, np.ndarray]
-
-
-def why_not(
-    program: Program, task: Task, replicas: Sequence[Replica], device: torch.device
-) -> str | None:
-    """Return why this engine cannot train replicas of a program, or None if it can."""
-    if device.type != "cpu":
-        return f"the fused engine runs on the CPU, not on {device}"
-    module = built(program.build, 0)
-    try:
-        for replica in structures(replicas).values():
-            compiled(program, task, module, replica, torch.float32)
-    except UntapeableError as error:
-        return str(error)
-    return None
+STEPS_AHEAD = 4096  # of a schedule made at once
 
 
 def structures(replicas: Sequence[Replica]) -> dict[Any, Replica]:
@@ -52,13 +38,27 @@ def _structure(replica: Replica) -> Any:
 
 
 class FusedRun:
-    """Replicas of one program, trained one after the other; `run` returns their results."""
+    """Replicas of one program, trained one after the other; `run` returns their results.
+
+    Raises UntapeableError, saying why, where this engine cannot train one of them.
+    """
 
     def __init__(
-        self, program: Program, task: Task, replicas: Sequence[Replica], dtype: torch.dtype
+        self,
+        program: Program,
+        task: Task,
+        replicas: Sequence[Replica],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        self.program, self.task, self.replicas, self.dtype = program, task, replicas, dtype
+        if device.type != "cpu":
+            raise UntapeableError(f"the fused engine runs on the CPU, not on {device}")
+        self.program, self.task, self.replicas = program, task, replicas
+        module = built(program.build, 0)
         self._programs: dict[Any, tuple[Compiled, Workspaces]] = {}
+        for key, replica in structures(replicas).items():
+            tape = compiled(program, task, module, replica, dtype)
+            self._programs[key] = tape, (tape.training.workspace(), tape.evaluation.workspace())
 
     def run(
         self, on_epoch: OnEpoch | None = None, on_result: OnResult | None = None
@@ -71,14 +71,9 @@ class FusedRun:
                 on_result(number, results[-1])
         return results
 
-    def programs(self, replica: Replica, module: nn.Module) -> tuple[Compiled, Workspaces]:
+    def programs(self, replica: Replica) -> tuple[Compiled, Workspaces]:
         """Return the programs of a replica and room for them to run in."""
-        key = _structure(replica)
-        if key not in self._programs:
-            tape = compiled(self.program, self.task, module, replica, self.dtype)
-            spaces = tape.training.workspace(), tape.evaluation.workspace()
-            self._programs[key] = tape, spaces
-        return self._programs[key]
+        return self._programs[_structure(replica)]
 
     def _replica(self, replica: Replica, on_epoch: OnEpoch | None) -> ReplicaResult:
         began = time.perf_counter()
@@ -95,7 +90,7 @@ class _ReplicaRun:
         self.program, self.task, self.replica = parent.program, parent.task, replica
         module = built(self.program.build, replica.seed)
         self.module = load_start(module, replica.start) if replica.start else module
-        self.tape, self.spaces = parent.programs(replica, self.module)
+        self.tape, self.spaces = parent.programs(replica)
         self.state = self.tape.new_state(self.module, replica)
         self.hyper = {**self.program.rule.defaults, **replica.hyper}
         self.order = generator(replica.seed, "order")
@@ -103,6 +98,11 @@ class _ReplicaRun:
         self.count = self.tape.samples(self.task.train) if rows is None else len(rows)
         self.size = self.program.batch_size or self.count
         self.steps = -(-self.count // self.size)
+        self.present = np.full(self.steps, float(self.size))  # samples in each step
+        self.present[-1] -= self.steps * self.size - self.count
+        self.outputs = np.zeros((self.steps, 4), self.tape.dtype)
+        self._schedules = np.zeros((0, 0, 0))
+        self._first_schedule = 0
         self._laid_out: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self.readings = Readings()
         self.result = ReplicaResult(device="cpu")
@@ -124,28 +124,23 @@ class _ReplicaRun:
     def _epoch(self, epoch: int) -> bool:
         """Run one epoch; return whether every loss was finite."""
         done = (epoch - 1) * self.steps
-        order, present = self._batches(epoch)
-        rates = self.hyper["learning_rate"] * np.array(
-            [
-                rate_factor(self.program.schedule, done + n, self.program.epochs * self.steps)
-                for n in range(self.steps)
-            ]
-        )
-        outputs = np.zeros((self.steps, 4), self.tape.dtype)
+        outputs = self.outputs
         samples, targets = self._arrays(self.task.train)
         finished = self.tape.training.run(
             self.state,
             workspace=self.spaces[0],
-            schedule=self.tape.schedule(self.hyper, rates, done, 1 / present),
-            order=order,
+            schedule=self._schedule(epoch),
+            order=self._batches(epoch),
             samples=samples,
             targets=targets,
             outputs=outputs,
         )
         steps = outputs[: min(finished + 1, self.steps)].astype(np.float64)
-        weights = present[: len(steps)] / present[: len(steps)].sum()
+        present = self.present[: len(steps)]
         last = done + self.steps
-        self.readings.note(epoch, last, ("train", "loss"), float(steps[:, 0] @ weights))
+        self.readings.note(
+            epoch, last, ("train", "loss"), float(steps[:, 0] @ (present / present.sum()))
+        )
         if self.program.step_metrics:
             names = ("step_loss", "gradient_square", "gradient_product")
             for number, row in enumerate(steps):
@@ -153,13 +148,31 @@ class _ReplicaRun:
                     self.readings.note(epoch, done + number + 1, ("train", name), value)
         return finished == self.steps
 
-    def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows of each step (steps, batch), -1 for none, and how many there are."""
+    def _schedule(self, epoch: int) -> np.ndarray:
+        """Return the schedule of an epoch's steps; those of many epochs are made at once."""
+        place = epoch - 1 - self._first_schedule
+        if place >= len(self._schedules):
+            self._first_schedule, place = epoch - 1, 0
+            ahead = min(self.program.epochs - epoch + 1, 1 + STEPS_AHEAD // self.steps)
+            done, total = (epoch - 1) * self.steps, self.program.epochs * self.steps
+            factors = [
+                rate_factor(self.program.schedule, done + n, total)
+                for n in range(ahead * self.steps)
+            ]
+            rates = self.hyper["learning_rate"] * np.array(factors)
+            scales = np.tile(1 / self.present, ahead)
+            rows = self.tape.schedule(self.hyper, rates, done, scales)
+            self._schedules = rows.reshape(ahead, self.steps, -1)
+        return self._schedules[place]
+
+    def _batches(self, epoch: int) -> np.ndarray:
+        """Return the rows of each step (steps, batch), -1 for none."""
         rows = self._sample_order(epoch).numpy()
+        if self.count == self.steps * self.size:
+            return rows.reshape(self.steps, self.size)
         padded = np.full(self.steps * self.size, -1, np.int64)
         padded[: len(rows)] = rows
-        order = padded.reshape(self.steps, self.size)
-        return order, (order >= 0).sum(1).astype(np.float64)
+        return padded.reshape(self.steps, self.size)
 
     def _sample_order(self, epoch: int) -> Tensor:
         if self.replica.orders is not None:

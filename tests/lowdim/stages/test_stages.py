@@ -141,7 +141,7 @@ def test_an_interrupt_keeps_every_replica_that_was_finished(run, monkeypatch):
         def told(number, result):
             on_result(number, result)
             finished.append(result)
-            if len(finished) == 3:
+            if len(finished) >= 3:  # the worker may take another before it is stopped
                 raise KeyboardInterrupt
 
         return real(*args, on_result=told, **settings)
@@ -152,7 +152,7 @@ def test_an_interrupt_keeps_every_replica_that_was_finished(run, monkeypatch):
     assert {result.engine for result in finished} == {"fused"}
     monkeypatch.setattr(execute_module, "train", real)
     trained, resumed = _stages(study, one)
-    assert trained == 12 - 3
+    assert trained == 12 - len(finished)
     _, undisturbed = _stages(study, run.model_copy(update={"results": run.results / "other"}))
     pd.testing.assert_frame_equal(
         resumed.drop(columns="seconds"), undisturbed.drop(columns="seconds"), check_exact=True
