@@ -55,7 +55,7 @@ bench: setup ## measure kernels and studies against what else there is
 report: setup ## write results/report.html again from the results that are there
 	@.venv/bin/lowdim report $(ARGS)
 
-readme: setup ## renew the README's table and picture from results/
+readme: setup ## renew the README's tables and picture from results/
 	@.venv/bin/python workflow/readme.py
 
 plan: setup ## say what `make run` would do and how long it takes
