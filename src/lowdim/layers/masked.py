@@ -41,8 +41,8 @@ class MaskedLinear(StructuredLinear):
     ) -> None:
         super().__init__(in_features, out_features, bias, gain=gain, device=device, dtype=dtype)
         self.stored = stored_values(density, out_features, in_features)
-        with torch.device("cpu" if generator is None else generator.device):
-            pattern = SparsePattern.random(out_features, in_features, density, generator)
+        draw = torch.default_generator if generator is None else generator
+        pattern = SparsePattern.random(out_features, in_features, density, draw)
         self._pattern_names = tuple(pattern.tensors())
         for name, tensor in pattern.tensors().items():
             self.register_buffer(name, tensor.to(device=device or torch.get_default_device()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ LAYERS: dict[str, type[nn.Module]] = {
 }
 
 
+@cache
 def layer_options(kind: str) -> tuple[str, ...]:
     """Return the names of the options that a kind of layer takes; ValueError for another kind."""
     if kind not in LAYERS:
