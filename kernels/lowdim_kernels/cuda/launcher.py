@@ -34,7 +34,7 @@ class Program(NamedTuple):
 
     def options(self) -> tuple[str, ...]:
         """Return the compiler's options."""
-        return ("-std=c++17", "-default-device", *(f"-D{k}={v}" for k, v in self.constants))
+        return ("-std=c++17", *(f"-D{k}={v}" for k, v in self.constants))
 
 
 class Launch(NamedTuple):
@@ -144,9 +144,16 @@ def _on_gpu(order: Launch) -> None:
         raise RuntimeError(f"{order.program.name}: {reason}")
     with torch.cuda.device(device):
         kernel, stream_of = _compiled(order.program, order.kernel, device.index)
-        arguments = tuple(t.data_ptr() if isinstance(t, Tensor) else t for t in order.arguments)
+        arguments = tuple(map(_parameter, order.arguments))
         with stream_of(torch.cuda.current_stream(device).cuda_stream, device.index):
             kernel(order.grid, (order.threads,), arguments, shared_mem=order.shared_bytes)
+
+
+def _parameter(argument: Tensor | int | float) -> int | float:
+    """Return an argument as CuPy passes it on in 8 bytes."""
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return argument if isinstance(argument, float) else int(argument)
 
 
 @cache
