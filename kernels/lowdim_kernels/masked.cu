@@ -1,8 +1,8 @@
 // Products with a matrix of which only some entries are stored, by rows, and their gradient.
 //
-// A block holds 32 rows of the data in shared memory, turned, so that the 32 lanes of a warp are 32
-// rows: an entry of the matrix is then one load for the warp and one multiply-add a lane. PITCH is
-// odd, so that 32 neighbours lie in 32 banks along both axes of a tile.
+// A block holds 32 rows of the data in shared memory, turned, so that the 32 lanes of a warp are
+// 32 rows: an entry of the matrix is then one load for the warp and one multiply-add a lane. PITCH
+// is odd, so that 32 neighbours lie in 32 banks along both axes of a tile.
 //
 // Constants: SCALAR; LONG, the entries beyond which a feature's sum is shared by the block, in
 // PARTS; ENTRIES of a thread in the gradient.
@@ -11,7 +11,7 @@
 typedef SCALAR Scalar;
 typedef WideOf<Scalar>::type Wide;
 
-constexpr int ROWS = 32, PITCH = 33;
+constexpr int ROWS = 32, PITCH = 33, LOADS = 8;
 // Blocks of the gradient that a multiprocessor's registers are shared by.
 constexpr int GRADIENT_BLOCKS = sizeof(Wide) == 4 ? 2 : 1;
 
@@ -25,15 +25,23 @@ __device__ __forceinline__ int lane_of() { return threadIdx.x % 32; }
 __device__ __forceinline__ int warp_of() { return threadIdx.x / 32; }
 __device__ __forceinline__ int warps_of() { return blockDim.x / 32; }
 
-// Stores `width` columns of 32 rows at tile[column * PITCH + row], zero past the last row.
+// Stores `width` columns of 32 rows at tile[column * PITCH + row], zero past the last row. A lane
+// asks for LOADS numbers before it waits for any.
 __device__ __forceinline__ void turn(Wide* tile, const Scalar* data, Index all_columns,
                                      Index first_column, int width, Index first_row, Index rows) {
   for (int row = warp_of(); row < ROWS; row += warps_of()) {
-    const Scalar* source = data + (first_row + row) * all_columns + first_column;
     const bool is_row = INSIDE(first_row + row < rows);
-#pragma unroll 4
-    for (int column = lane_of(); column < width; column += 32)
-      tile[column * PITCH + row] = is_row ? widen(source[column]) : Wide(0);
+    const Scalar* source = data + (is_row ? first_row + row : 0) * all_columns + first_column;
+    for (int column = lane_of(); column < width; column += 32 * LOADS) {
+      Wide number[LOADS];
+#pragma unroll
+      for (int n = 0; n < LOADS; ++n)
+        number[n] = widen(source[min(column + 32 * n, width - 1)]);
+#pragma unroll
+      for (int n = 0; n < LOADS; ++n)
+        if (column + 32 * n < width)
+          tile[(column + 32 * n) * PITCH + row] = is_row ? number[n] : Wide(0);
+    }
   }
 }
 
@@ -63,26 +71,35 @@ struct Entries {
   }
 };
 
+// An entry as a lane brings it to its warp's list.
+struct Fetched {
+  int place;
+  Wide value;
+};
+
+// The lane's entry, or zero times the column `none` of zeros past the last one.
+__device__ __forceinline__ Fetched fetch(Entries entries, Index entry, Index last,
+                                         Index first_column, int none) {
+  if (INSIDE(entry < last))
+    return {static_cast<int>(entries.columns[entry] - first_column) * PITCH, entries.value(entry)};
+  return {none, 0};
+}
+
 // The sum for this lane's row over the entries first to first + 31, those `stride` further on, and
-// so forth below `last`. `list` is the warp's own; what it lacks to four multiplies a column `none`
-// of zeros.
-__device__ __forceinline__ Wide dot(const Wide* tile, Pair* list, Entries entries,
-                                    Index first, Index last, int stride, Index first_column,
-                                    int none) {
+// so forth below `last`. Lanes fetch an entry each for all, the next ones while these are summed;
+// `list` is the warp's own.
+__device__ __forceinline__ Wide dot(const Wide* tile, Pair* list, Entries entries, Index first,
+                                    Index last, int stride, Index first_column, int none) {
   const int lane = lane_of();
   Wide sum = 0;
+  Fetched fetched = fetch(entries, first + lane, last, first_column, none);
   for (Index at = first; at < last; at += stride) {
-    int place = none;
-    Wide value = 0;
-    if (INSIDE(at + lane < last)) {
-      place = static_cast<int>(entries.columns[at + lane] - first_column) * PITCH;
-      value = entries.value(at + lane);
-    }
     __syncwarp();
-    list[lane / 2].place[lane % 2] = place;
-    list[lane / 2].value[lane % 2] = value;
+    list[lane / 2].place[lane % 2] = fetched.place;
+    list[lane / 2].value[lane % 2] = fetched.value;
     __syncwarp();
-    const int count = last - at < 32 ? static_cast<int>(last - at) : 32;
+    fetched = fetch(entries, at + stride + lane, last, first_column, none);
+    const int count = static_cast<int>(min(Index(32), last - at));
     for (int k = 0; k < count; k += 4) {
       const Pair a = list[k / 2], b = list[k / 2 + 1];
       sum += a.value[0] * tile[a.place[0] + lane];
@@ -107,7 +124,7 @@ product_of_block(const Scalar* x, const Scalar* bias, const int* offsets,
   int* begins = reinterpret_cast<int*>(parts + 2 * PARTS * PITCH);
   int* ends = begins + features;
   const int lane = lane_of(), warp = warp_of(), warps = warps_of(), none = chunk * PITCH;
-  const int own = out - first_feature < features ? static_cast<int>(out - first_feature) : features;
+  const int own = static_cast<int>(min(Index(features), out - first_feature));
   Pair* list = lists + warp * (ROWS / 2);
 
   for (int f = threadIdx.x; f < own; f += blockDim.x) ends[f] = offsets[f];
@@ -115,7 +132,7 @@ product_of_block(const Scalar* x, const Scalar* bias, const int* offsets,
     sums[f * PITCH + lane] = bias ? widen(bias[f]) : Wide(0);
   if (warp == 0) tile[none + lane] = 0;
   for (Index first = 0; first < in; first += chunk) {
-    const int width = in - first < chunk ? static_cast<int>(in - first) : chunk;
+    const int width = static_cast<int>(min(Index(chunk), in - first));
     __syncthreads();
     turn(tile, x, in, first, width, first_row, rows);
     for (int f = threadIdx.x; f < own; f += blockDim.x) {
@@ -190,23 +207,21 @@ __device__ __forceinline__ int last_not_above(const int* numbers, int count, int
   return first;
 }
 
-// Adds to each sum the products of 32 rows. Lanes take the rows in turn, each from another one on:
-// as PITCH is 1 modulo 32, a lane then reads x from its own bank, whatever the columns are, and g
-// too where the lanes' entries are in one feature.
-__device__ __forceinline__ void add_rows(const Wide* x_tile, const Wide* g_tile, const int* x_place,
-                                         const int* g_place, Wide* sum) {
-#pragma unroll 4
+// The sum of an entry's products over 32 rows. Lanes take the rows in turn, each from another one
+// on: as PITCH is 1 modulo 32, a lane then reads x from a bank of its own, whatever the columns
+// are; and g too, or what another lane reads, where the lanes' entries are in one feature.
+__device__ __forceinline__ Wide sum_of_rows(const Wide* x, const Wide* g, int x_place) {
+  Wide sum = 0;
+#pragma unroll 8
   for (int step = lane_of(); step < lane_of() + ROWS; ++step) {
-#pragma unroll
-    for (int j = 0; j < ENTRIES; ++j) {
-      const int row = static_cast<unsigned>(step - x_place[j]) % ROWS;
-      sum[j] += g_tile[g_place[j] + row] * x_tile[x_place[j] + row];
-    }
+    const int row = static_cast<unsigned>(step - x_place) % ROWS;
+    sum += g[row] * x[row];
   }
+  return sum;
 }
 
-// target[e] = sum over the part's rows of g[row, feature of e] x[row, column of e], for the entries
-// in the part. Entries go to threads in their order, whatever feature they belong to.
+// target[e] = sum over the part's rows of g[row, feature of e] x[row, column of e], for the
+// entries in the part. Entries go to threads in their order, whatever feature they belong to.
 template <class Target>
 __device__ __forceinline__ void gradient_of_part(const Scalar* g, const Scalar* x,
                                                  const int* offsets, const int* all_columns,
@@ -232,13 +247,12 @@ __device__ __forceinline__ void gradient_of_part(const Scalar* g, const Scalar* 
   }
   __syncthreads();
   const int total = before[part.features];
-  for (int base = threadIdx.x; base - static_cast<int>(threadIdx.x) < total;
-       base += ENTRIES * blockDim.x) {
+  for (int base = 0; base < total; base += ENTRIES * blockDim.x) {
     int entry[ENTRIES], x_place[ENTRIES], g_place[ENTRIES];
     Wide sum[ENTRIES];
 #pragma unroll
     for (int j = 0; j < ENTRIES; ++j) {
-      const int number = base + j * blockDim.x;
+      const int number = base + j * blockDim.x + threadIdx.x;
       entry[j] = -1;
       sum[j] = 0;
       x_place[j] = g_place[j] = 0;
@@ -254,7 +268,10 @@ __device__ __forceinline__ void gradient_of_part(const Scalar* g, const Scalar* 
       turn(x_tile, x, in, part.first_column, part.columns, Index(tile) * ROWS, rows);
       turn(g_tile, g, out, part.first_feature, part.features, Index(tile) * ROWS, rows);
       __syncthreads();
-      add_rows(x_tile, g_tile, x_place, g_place, sum);
+#pragma unroll
+      for (int j = 0; j < ENTRIES; ++j)
+        if (base + j * blockDim.x + 32 * warp_of() < total)
+          sum[j] += sum_of_rows(x_tile + x_place[j], g_tile + g_place[j], x_place[j]);
     }
 #pragma unroll
     for (int j = 0; j < ENTRIES; ++j)

@@ -186,8 +186,8 @@ def _features(out: int, tiles: int, device: torch.device) -> int:
     """Return the features that a block takes; no sum depends on it."""
     for features in FEATURES:
         if 4 * tiles * -(-out // features) >= 3 * multiprocessors(device):
-            return features
-    return FEATURES[-1]
+            return max(1, min(features, out))
+    return max(1, min(FEATURES[-1], out))
 
 
 def _columns(inner: int, most: int, fixed: int, size: int, device: torch.device) -> int:

@@ -90,8 +90,9 @@ __device__ __forceinline__ void turn(Wide* tile, int pitch, int height, const Sc
 }
 
 // Stores the tile's rows of U and V, `ranks` columns from the first on.
-__device__ __forceinline__ void turn_factors(const Tiles& tiles, const Operands& o, Index first_row,
-                                             Index first_column, Index first, int ranks) {
+__device__ __forceinline__ void turn_factors(const Tiles& tiles, const Operands& o,
+                                             Index first_row, Index first_column, Index first,
+                                             int ranks) {
   turn(tiles.u, U_PITCH, HEIGHT, o.u, first_row, o.out, first, ranks, o.rank);
   turn(tiles.v, PITCH, WIDTH, o.v, first_column, o.in, first, ranks, o.rank);
 }
@@ -206,7 +207,8 @@ __device__ __forceinline__ void unit_gradients(const Unit& unit, const Wide* p, 
   }
 }
 
-// Writes the tile's part of the gradients of a1, b1, a2 and c, (3 hidden + 1), and the changes of p.
+// Writes the tile's part of the gradients of a1, b1, a2 and c, (3 hidden + 1), and the changes of
+// p.
 __device__ __forceinline__ void network_gradients(const Tiles& tiles, const Operands& o,
                                                   const Wide* p, const Wide* g, Wide* change,
                                                   Wide* part) {
@@ -301,8 +303,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, GRADIENT_BLOCKS)
   }
 }
 
-// The sum over p of parts[r, p, e], parts (replicas, number, count), for the lanes' 32 numbers e:
-// each team takes every eighth part, the first team the sum; its threads return it, others NaN.
+// The sum over p of parts[r, p, e], parts (replicas, number, count), for the lanes' 32 numbers e.
+// Each team takes every eighth part; the first team returns the sum.
 __device__ __forceinline__ Wide sum_of_teams(const Wide* parts, Index r, Index number, Index count,
                                              Index e) {
   DYNAMIC_SHARED(Wide, memory);

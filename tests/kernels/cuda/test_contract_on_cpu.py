@@ -2,9 +2,10 @@
 
 import pytest
 
-from kernels.cases import KRON_CASES, KRON_EDGES
+from kernels.cases import KRON_CASES, KRON_EDGES, MASKED_CASES, MASKED_EDGES
 from kernels.contract import OperationContract
 from kernels.cuda.on_cpu import cuda_kernels_chosen, needs_compiler, running_on_cpu
+from kernels.nlmf_cases import NLMF_CASES, NLMF_EDGES
 
 pytestmark = needs_compiler
 
@@ -26,3 +27,13 @@ class InterpretedContract(OperationContract):
 class TestKronMatmul(InterpretedContract):
     cases = KRON_CASES[:3]
     edges = KRON_EDGES
+
+
+class TestMaskedMatmul(InterpretedContract):
+    cases = MASKED_CASES[:3]
+    edges = MASKED_EDGES
+
+
+class TestNlmfWeight(InterpretedContract):
+    cases = NLMF_CASES[:2]
+    edges = NLMF_EDGES

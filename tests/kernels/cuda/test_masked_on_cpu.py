@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from torch.func import vmap
 
 from kernels.cases import MASKED_CASES, MASKED_EDGES, masked_case
-from kernels.contract_cases import CasesOfOperation
 from kernels.cuda.compilation import ARCHITECTURES, resources
 from kernels.cuda.on_cpu import (
     ORDERS,
@@ -185,24 +183,6 @@ def test_bits_do_not_depend_on_how_features_are_divided(monkeypatch):
     _forget_plans()
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
-
-
-class TestDerivatives(CasesOfOperation):
-    cases = MASKED_CASES
-
-    def test_second_derivatives_agree_with_finite_differences(self):
-        case = self.cases[0]
-        constants = case.constants()
-        leaves = [t.requires_grad_() for t in case.inputs()]
-        with running_on_cpu():
-            assert torch.autograd.gradgradcheck(lambda *a: case.function(*a, *constants), leaves)
-
-    def test_replicas_of_different_patterns_agree_under_vmap(self):
-        inputs, constants = self.replicas(self.cases[1])
-        expected = value_and_gradients(vmap(self.cases[1].reference), inputs, constants)
-        with running_on_cpu():
-            actual = value_and_gradients(vmap(self.cases[1].function), inputs, constants)
-        assert_all_agree(actual, expected)
 
 
 @pytest.mark.parametrize("spoiler", [torch.nan, torch.inf])

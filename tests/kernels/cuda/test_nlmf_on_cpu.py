@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from torch.func import vmap
 
-from kernels.contract_cases import CasesOfOperation
 from kernels.cuda.compilation import ARCHITECTURES, resources
 from kernels.cuda.on_cpu import (
     ORDERS,
@@ -148,21 +146,6 @@ def test_activations_agree_with_torch_far_from_zero_too(activation, dtype):
     for got, wanted in zip(actual, expected):
         for inside in (p.abs() < 31, p.abs() > 31):
             assert_agrees(got[inside], wanted[inside])
-
-
-class TestDerivatives(CasesOfOperation):
-    cases = NLMF_CASES
-
-    def test_second_derivatives_agree_with_finite_differences(self):
-        leaves = [t.requires_grad_() for t in self.cases[0].inputs()]
-        with running_on_cpu():
-            assert torch.autograd.gradgradcheck(self.cases[0].function, leaves)
-
-    def test_replicas_agree_under_vmap(self):
-        inputs, _ = self.replicas(self.cases[1])
-        expected = value_and_gradients(vmap(self.cases[1].reference), inputs)
-        with running_on_cpu():
-            assert_all_agree(value_and_gradients(vmap(self.cases[1].function), inputs), expected)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
