@@ -33,9 +33,9 @@ def amount(size: float, shown: Quantity) -> str:
     return f"{shown.shown(abs(size))} {unit}".strip()
 
 
-def times(ratio: float) -> str:
-    """Return a ratio in words."""
-    digits = 1 if ratio >= 10 else 2
+def times(ratio: float, *, fine: bool = False) -> str:
+    """Return a ratio in words, to a thousandth where that is asked for."""
+    digits = 3 if fine else 1 if ratio >= 10 else 2
     return f"{ratio:.{digits}f} times" if ratio >= 0.1 else f"{ratio:.2g} times"
 
 

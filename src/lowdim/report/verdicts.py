@@ -10,6 +10,9 @@ from lowdim.report.numbers import amount, is_number, times
 
 MARKS = {"supported": "✓", "not supported": "✗", "undecided": "?", "not run": "–"}
 
+# ratios within a tenth of one are told to a thousandth
+_FINE_DECADES = 0.041
+
 
 def verdict_rows(verdicts: list[dict[str, Any]], study: Study) -> list[dict[str, Any]]:
     """Return each verdict with its mark, a sentence on it, and its contrasts in words."""
@@ -44,9 +47,10 @@ def finding(contrast: dict[str, Any], a: str, b: str) -> str:
         return f"No pair of runs of {a} and {b} has a finite {shown.label}."
     low, high = contrast["ci95_low"], contrast["ci95_high"]
     if contrast["scale"] == "log":
-        text = f"The {shown.label} of {a} is {times(10**estimate)} that of {b}"
-        least = times(10**low).removesuffix(" times") if is_number(low) else ""
-        ends = f"{least} to {times(10**high)}" if least else ""
+        fine = is_number(low) and max(abs(low), abs(high)) < _FINE_DECADES
+        text = f"The {shown.label} of {a} is {times(10**estimate, fine=fine)} that of {b}"
+        least = times(10**low, fine=fine).removesuffix(" times") if is_number(low) else ""
+        ends = f"{least} to {times(10**high, fine=fine)}" if least else ""
     else:
         way = "above" if estimate > 0 else "below"
         text = f"{a} lies {amount(estimate, shown)} {way} {b} in {shown.label}"
@@ -67,7 +71,8 @@ def asked(contrast: dict[str, Any]) -> str:
     if stated.scale == "log":
         size = f"a factor of {10 ** abs(margin):.3g}"
     else:
-        size = f"{abs(margin):g} {shown.difference or shown.unit}".strip()
+        unit = shown.difference or shown.unit
+        size = f"{abs(margin):g} {unit.removesuffix('s') if abs(margin) == 1 else unit}".strip()
     if stated.direction == "different":
         return f"apart by at least {size}" if margin else "apart"
     better, worse = ("below", "above") if stated.direction == "less" else ("above", "below")

@@ -17,6 +17,12 @@ def test_the_ends_of_a_small_ratio_keep_their_digits():
     assert "(95 % interval 0.0085 to 0.0089 times;" in finding(small, "A", "B")
 
 
+def test_ratios_near_one_are_told_to_a_thousandth():
+    near = found(0.00107, metric="best_loss", scale="log", ci95_low=-0.0051, ci95_high=0.0094)
+    words = "1.002 times that of B (95 % interval 0.988 to 1.022 times;"
+    assert words in finding(near, "A", "B")
+
+
 @pytest.mark.parametrize(
     ("metric", "values", "expected"),
     [
@@ -137,6 +143,7 @@ def test_a_contrast_in_words(contrast, words):
     [
         ({}, "above"),
         ({"margin": 5}, "at least 5 points above"),
+        ({"margin": 1}, "at least 1 point above"),
         ({"margin": -5}, "at most 5 points below"),
         ({"direction": "less", "margin": 5}, "at least 5 points below"),
         ({"direction": "less", "margin": -5}, "at most 5 points above"),
