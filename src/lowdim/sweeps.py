@@ -63,8 +63,8 @@ def sweep(
     would take more than `memory_gib` beside the data.
 
     `runs` has the columns of the grid, `seed`, `<split>_loss` and `<split>_accuracy` (percent)
-    after the last epoch, `train_loss` (mean over the last epoch), `diverged_epoch`, `engine` and
-    `seconds`; `curves` has every split after every epoch.
+    after the last epoch, `train_loss` (mean over the last epoch), `diverged_epoch`, `engine`,
+    `engine_reason` and `seconds`; `curves` has every split after every epoch.
     Raises ValueError for an empty grid, an unknown optimiser, data without `train`, or a memory too
     small for one replica.
     """
@@ -186,5 +186,6 @@ def _outcome(result: ReplicaResult) -> dict[str, Any]:
         **{f"{split}_{metric}": value for (split, metric), value in result.metrics.items()},
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
+        "engine_reason": result.engine_reason,
         "seconds": result.seconds,
     }

@@ -106,6 +106,7 @@ def trial_record(planned: PlannedReplica, result: ReplicaResult) -> ReplicaRecor
             "validation_loss": result.metrics.get(("validation", "loss"), math.nan),
             "diverged_epoch": result.diverged_epoch,
             "engine": result.engine,
+            "engine_reason": result.engine_reason,
             "device": result.device,
             "seconds": result.seconds,
         },

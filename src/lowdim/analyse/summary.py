@@ -11,7 +11,7 @@ from scipy import stats
 from lowdim.config import Study
 
 COLUMNS = ["arm", "metric", "n", "mean", "std", "ci95_low", "ci95_high", "published"]
-_LABELS = {"arm", "seed", "engine", "device"}
+_LABELS = {"arm", "seed", "engine", "engine_reason", "device"}
 
 
 def summarise(runs: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -54,25 +54,27 @@ def train(
     """Return the results of training every replica, in their order, as one program.
 
     An engine asked for by name runs or raises ValueError; `auto` takes the fastest that can.
-    Every result names the engine that ran. `on_result` is told of each as soon as it is whole: by
-    fused one after the other, by torch all at the end.
+    Every result names the engine that ran, and why. `on_result` is told of each as soon as it is
+    whole: by fused one after the other, by torch all at the end.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
     if not replicas:
         return []
     place = torch.device(device)
-    fused = None
+    fused, why = None, "asked for"
     if engine != "torch":
         try:
             fused = FusedRun(program, task, replicas, place, dtype)
+            why = why if engine == "fused" else "the fastest"
         except UntapeableError as reason:
             if engine == "fused":
                 raise ValueError(f"engine fused cannot run this: {reason}") from None
+            why = str(reason)
     taken = "fused" if fused else "torch"
 
     def whole(number: int, result: ReplicaResult) -> None:
-        result.engine = taken
+        result.engine, result.engine_reason = taken, why
         if program.costs and result.diverged_epoch is None:
             result.costs = step_costs(program, task, replicas[number], place, dtype)
         if on_result:

@@ -113,7 +113,8 @@ class ReplicaResult:
     `metrics` are scalars read after the last epoch, by (split, metric); `curves` arrays (points,)
     or (points, indices) with their `times` (points, 2) in epochs and steps. `diverged_epoch` is
     None unless a loss was not finite. `state` holds the final parameters and buffers, `costs` what
-    `step_costs` measured where that was asked for.
+    `step_costs` measured where that was asked for, `engine_reason` why that engine ran: what the
+    fused one has no form for, where `auto` took torch.
     """
 
     metrics: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class ReplicaResult:
     costs: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     engine: str = ""
+    engine_reason: str = ""
     device: str = ""
 
 

@@ -30,9 +30,14 @@ def _of_runs(tables: Tables) -> list[tuple[str, str]]:
     counted = f"{len(runs)} final runs, {len(trials)} tuning trials"
     seconds = sum(float(frame["seconds"].sum()) for frame in (runs, trials) if "seconds" in frame)
     pairs = zip(runs.get("engine", ()), runs.get("device", ()), strict=True)
+    why: dict[str, str] = {}
+    if "engine_reason" in runs:
+        on_torch = runs[(runs["engine"] == "torch") & (runs["engine_reason"] != "asked for")]
+        why = dict(zip(on_torch["arm"], on_torch["engine_reason"], strict=True))
     return [
         ("replicas", f"{counted}, {seconds:,.0f} s of work"),
         ("engine and device", _joined(f"{engine} on {device}" for engine, device in pairs)),
+        ("on torch, because", "; ".join(f"{arm}: {reason}" for arm, reason in why.items())),
     ]
 
 

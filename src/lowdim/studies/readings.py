@@ -36,6 +36,7 @@ def final_record(study: Study, planned: PlannedReplica, result: ReplicaResult) -
         **_settled(arm, result),
         "diverged_epoch": result.diverged_epoch,
         "engine": result.engine,
+        "engine_reason": result.engine_reason,
         "device": result.device,
         "seconds": result.seconds,
     }

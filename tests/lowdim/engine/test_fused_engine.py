@@ -169,11 +169,16 @@ def test_what_it_cannot_train_is_refused_with_the_reason_and_auto_goes_on(job, r
     chosen = [Replica(0, hyper if isinstance(job.rule, ProximalSgd) else {"learning_rate": 0.01})]
     with pytest.raises(ValueError, match=f"engine fused cannot run this: {reason}"):
         train(job, classification(), chosen, engine="fused")
-    assert train(job, classification(), chosen, engine="auto")[0].engine == "torch"
+    (found,) = train(job, classification(), chosen, engine="auto")
+    assert found.engine == "torch"
+    assert reason in found.engine_reason
 
 
 def test_auto_takes_it_where_it_can():
-    assert train(program(), classification(), replicas(1))[0].engine == "fused"
+    (found,) = train(program(), classification(), replicas(1))
+    assert (found.engine, found.engine_reason) == ("fused", "the fastest")
+    (found,) = train(program(), classification(), replicas(1), engine="torch")
+    assert (found.engine, found.engine_reason) == ("torch", "asked for")
 
 
 def test_a_plain_sequential_network_needs_no_recipe():
