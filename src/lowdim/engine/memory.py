@@ -29,11 +29,15 @@ _FEW = (4, 8)
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that one engine call takes, whatever it trains and for each replica of it."""
+    """Bytes that one engine call takes, whatever it trains and for each replica of it.
+
+    `is_one_program`: whether its replicas train as one, and not one after the other.
+    """
 
     label: str
     call: int
     replica: int
+    is_one_program: bool = True
 
     def of(self, replicas: int) -> int:
         """Return the bytes of a call that trains so many replicas at once."""
@@ -109,7 +113,7 @@ def _fused(
     )
     laid_out = sum(_laid_out(split, tapes[0], task) for split in _splits(program, task))
     result = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
-    return Need(label, workspaces + states + laid_out, result)
+    return Need(label, workspaces + states + laid_out, result, is_one_program=False)
 
 
 def _laid_out(split: Split, tape: Compiled, task: Task) -> int:

@@ -21,6 +21,8 @@ from lowdim.studies.programs import PlannedReplica
 
 # What a kill costs at most, as a share of the time so far and in seconds; against a file a replica.
 _SHARE_LOST, _MOST_LOST_S = 0.1, 10.0
+# Replicas that train one after the other go to a thread a few at a time, so that all end together.
+_IN_A_ROW = 5
 
 ToRecord = Callable[[PlannedReplica, ReplicaResult], ReplicaRecord]
 
@@ -139,11 +141,16 @@ def _room(work: Sequence[Work], run: RunConfig, held_bytes: int) -> tuple[int, l
     ]
     allowed = int(run.memory_gib * 2**30) - held_bytes
     try:
-        return at_once(needs, allowed, threads=run.threads, most=AT_ONCE)
+        threads, room = at_once(needs, allowed, threads=run.threads, most=AT_ONCE)
     except ValueError as error:
         raise UserError(
             f"memory_gib: {run.memory_gib:g} is too little: {error}; raise it"
         ) from None
+    few = [
+        size if need.is_one_program else min(size, _IN_A_ROW)
+        for need, size in zip(needs, room, strict=True)
+    ]
+    return threads, few
 
 
 def _chunks(item: Work, store: ReplicaStore, most: int) -> Iterator[Work]:

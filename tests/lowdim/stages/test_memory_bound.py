@@ -43,6 +43,20 @@ def test_too_little_is_refused_in_one_line_before_anything_trains(engine, tmp_pa
     assert not list(tmp_path.rglob("trials.csv"))
 
 
+def test_what_trains_one_after_the_other_is_handed_out_a_few_at_a_time(
+    tmp_path, data_cache, monkeypatch
+):
+    real, sizes = execute_module.train, []
+
+    def noting(program, task, replicas, **settings):
+        sizes.append(len(replicas))
+        return real(program, task, replicas, **settings)
+
+    monkeypatch.setattr(execute_module, "train", noting)
+    tuned(tmp_path, data_cache, engine="fused")
+    assert sizes == [5, 1]
+
+
 def test_fewer_replicas_train_at_once_where_that_suffices(tmp_path, data_cache, monkeypatch):
     real, sizes = execute_module.train, []
 
