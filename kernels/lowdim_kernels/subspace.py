@@ -110,11 +110,16 @@ def first_columns(g: Tensor, width: int, start: Tensor | None) -> Tensor:
     kept = g.new_empty(len(g), g.shape[2], 0) if start is None else start[..., :width].to(g)
     if kept.shape[-1] == width:
         return kept
-    noise = _noise(g.shape[2], width - kept.shape[-1]).to(g)
+    noise = noise_columns(g, g.shape[2], width - kept.shape[-1])
     return torch.cat([kept, noise.expand(len(g), -1, -1)], -1)
 
 
-@lru_cache(maxsize=8)
-def _noise(size: int, count: int) -> Tensor:
+def noise_columns(like: Tensor, size: int, count: int) -> Tensor:
+    """Return fixed random columns of norm about one, on the device and in the dtype of `like`."""
+    return _noise(size, count, like.dtype, like.device)
+
+
+@lru_cache(maxsize=32)
+def _noise(size: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(size, count, generator=generator) / size**0.5
+    return (torch.randn(size, count, generator=generator) / size**0.5).to(device, dtype)

@@ -87,7 +87,7 @@ def triplets_on_cpu(
         return _iterated(k, oversample, iterations, check, g, start)
     if in_lanes:
         return _in_lanes(g, k, check, method, tag)
-    return _around_infinite(check, g, lambda finite: _by_wide_gram_matrix(finite, k))
+    return _around_infinite(check, g, lambda finite: by_wide_gram_matrix(finite, k))
 
 
 def allocate_low_rank(
@@ -144,7 +144,7 @@ def _decomposed(g: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]
     """Return full U, S and V^T, and NaN or zero to add for each matrix, (batch, 1, 1)."""
     finite = torch.isfinite(g).all(-1).all(-1)
     if check and not finite.all():
-        raise _not_finite(finite)
+        raise not_finite(finite)
     finite = finite[..., None, None]
     spoiled = torch.where(finite, 0.0, torch.nan).to(g)
     return *torch.linalg.svd(torch.where(finite, g, 0.0), full_matrices=False), spoiled
@@ -157,7 +157,7 @@ def _around_infinite(check: bool, g: Tensor, compute: Callable[[Tensor], Triplet
         return compute(g)
     finite = torch.isfinite(g).flatten(1).all(1)
     if check and not finite.all():
-        raise _not_finite(finite)
+        raise not_finite(finite)
     kept = finite.nonzero().squeeze(1)
     if len(kept) == len(g):
         return compute(g)
@@ -168,7 +168,7 @@ def _around_infinite(check: bool, g: Tensor, compute: Callable[[Tensor], Triplet
     return tuple(filled)  # type: ignore[return-value]
 
 
-def _not_finite(finite: Tensor) -> ValueError:
+def not_finite(finite: Tensor) -> ValueError:
     first = int((~finite).nonzero()[0])
     return ValueError(
         f"g must be finite, matrix {first} of {len(finite)} is not "
@@ -181,10 +181,10 @@ def _by_lapack(g: Tensor, k: int) -> Triplets:
     return u[..., :k].contiguous(), s[..., :k].contiguous(), vh[..., :k, :].mT.contiguous()
 
 
-def _by_wide_gram_matrix(g: Tensor, k: int) -> Triplets:
+def by_wide_gram_matrix(g: Tensor, k: int) -> Triplets:
     """Return triplets from eigenvectors of the smaller Gram matrix, those of U made orthonormal."""
     if g.shape[1] < g.shape[2]:
-        v, s, u = _by_wide_gram_matrix(g.mT, k)
+        v, s, u = by_wide_gram_matrix(g.mT, k)
         return u, s, v
     top = g.abs().amax((1, 2), keepdim=True)
     scale = torch.where(top > 0, top, 1.0)
@@ -217,7 +217,7 @@ def _iterated(
     u, s, v = (torch.stack(parts) for parts in zip(*found))
     broken = s[:, 0].isnan()
     if check and broken.any():
-        raise _not_finite(~broken)
+        raise not_finite(~broken)
     return u, s, v
 
 
@@ -245,7 +245,7 @@ def _run(
     kernel(addresses, batch, m, n, k, *options)
     if status.any():
         if check and (status == _NOT_FINITE).any():
-            raise _not_finite(status != _NOT_FINITE)
+            raise not_finite(status != _NOT_FINITE)
         again = (status == _DOUBTFUL).nonzero().squeeze(1)
         for target, r in zip((u, s, v), _by_lapack(g[again], k)):
             target[again] = r

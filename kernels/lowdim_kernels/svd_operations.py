@@ -21,6 +21,7 @@ from lowdim_kernels.svd_backends import (
     triplets_plain,
     without_autocast,
 )
+from lowdim_kernels.truncated_svd_cuda import low_rank_on_cuda, triplets_on_cuda
 
 G = 5
 LOW_RANK_G, LOW_RANK_RANKS = 4, 5
@@ -167,7 +168,11 @@ triplets_operation: Operation = Operation(
     "svd_triplets",
     f"(int k, {_OPTIONS}, Tensor? start) -> (Tensor, Tensor, Tensor)",
     allocate=allocate_triplets,
-    kernels={"reference": triplets_plain, "numba": triplets_on_cpu},
+    kernels={
+        "reference": triplets_plain,
+        "numba": triplets_on_cpu,
+        "cuda": triplets_on_cuda,
+    },
     vjp=_triplets_vjp,
     jvp=_triplets_jvp,
     batch=folding(lambda: triplets_operation),
@@ -177,7 +182,11 @@ low_rank_operation: Operation = Operation(
     "low_rank",
     f"({_OPTIONS}, Tensor ranks, Tensor? start) -> Tensor",
     allocate=allocate_low_rank,
-    kernels={"reference": low_rank_plain, "numba": low_rank_on_cpu},
+    kernels={
+        "reference": low_rank_plain,
+        "numba": low_rank_on_cpu,
+        "cuda": low_rank_on_cuda,
+    },
     vjp=_low_rank_vjp,
     jvp=_low_rank_jvp,
     batch=folding(lambda: low_rank_operation),
@@ -188,7 +197,11 @@ change_operation: Operation = Operation(
     allocate=lambda each, g, ranks, change: torch.empty_like(
         g, memory_format=torch.contiguous_format
     ),
-    kernels={"reference": _checked_change, "numba": _checked_change},
+    kernels={
+        "reference": _checked_change,
+        "numba": _checked_change,
+        "cuda": _checked_change,
+    },
     vjp=_change_vjp,
     jvp=_change_jvp,
     batch=folding(lambda: change_operation),

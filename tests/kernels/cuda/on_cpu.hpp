@@ -329,18 +329,18 @@ inline unsigned __ballot_sync(unsigned m, int p) {
 inline int __any_sync(unsigned m, int p) { return __ballot_sync(m, p) != 0; }
 inline int __all_sync(unsigned m, int p) { return __ballot_sync(m, !p) == 0; }
 inline int __syncthreads_or_at(int p, int line) {
-  static int any[2];
-  static int turn = 0;
-  // One thread clears the other flag while this one is being gathered.
-  if (on_cpu::B.current == 0) any[turn ^ 1] = 0;
-  any[turn] |= p != 0;
+  static int any = 0;
+  any |= p != 0;
   on_cpu::wait(on_cpu::AT_BARRIER, line);
-  const int result = any[turn];
+  const int result = any;
   on_cpu::wait(on_cpu::AT_BARRIER, line);
-  if (on_cpu::B.current == 0) any[turn] = 0;
+  any = 0;  // by all of them, before the next vote of any
+  on_cpu::wait(on_cpu::AT_BARRIER, line);
   return result;
 }
-#define __syncthreads_or(p) __syncthreads_or_at((p), __LINE__)
+#define __syncthreads_or(p)                             \
+  (on_cpu::is_off(__LINE__, __FILE__) ? int((p) != 0) \
+                                      : __syncthreads_or_at((p), __LINE__))
 
 template <class T>
 T __ldg(const T* p) {
