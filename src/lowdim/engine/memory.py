@@ -117,12 +117,14 @@ def _fused(
 
 
 def _laid_out(split: Split, tape: Compiled, task: Task) -> int:
-    """Return the bytes of the copy of a split that a replica's programs read."""
+    """Return the bytes of the copy of a split that a replica's programs read, if they need one."""
     lanes, size = tape.training.target.lanes, tape.dtype.itemsize
     if task.loss == "map_mse":
         return split.inputs.shape[-1] * (split.inputs.shape[-1] + lanes) * size
-    copied = [split.inputs] if task.loss == "cross_entropy" else [split.inputs, split.targets]
-    return sum(split.samples * -(-prod(t.shape[2:]) // lanes) * lanes * size for t in copied)
+    read = [split.inputs] if task.loss == "cross_entropy" else [split.inputs, split.targets]
+    widths = [(prod(t.shape[2:]), t.dtype.itemsize) for t in read]
+    padded = [-(-width // lanes) * lanes for width, own in widths if width % lanes or own != size]
+    return split.samples * sum(padded) * size
 
 
 def _splits(program: Program, task: Task) -> list[Split]:

@@ -102,3 +102,12 @@ def test_a_sweep_gives_the_same_runs_with_little_memory_and_refuses_too_little()
     assert runs(4.0).equals(runs(little))
     with pytest.raises(ValueError, match=r"memory_gib=1e-06 is too little: 1 replica of the net"):
         runs(1e-6)
+
+
+def test_samples_that_programs_read_where_they_lie_count_for_nothing():
+    def call(features: int, samples: int) -> int:
+        job = program(lambda: network(features), watch=(), final=())
+        return need(job, classification(samples, features), engine="fused").call
+
+    assert call(64, 3000) == call(64, 300)
+    assert call(65, 3000) - call(65, 300) >= 2700 * 65 * 4
