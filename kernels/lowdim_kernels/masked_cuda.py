@@ -27,11 +27,28 @@ from lowdim_kernels.masked_geometry import (
 
 # Rows of data in a tile, one for each lane of a warp; a tile's columns lie PITCH numbers apart.
 ROWS, PITCH = 32, 33
-MOST_COLUMNS = 1024
-# Features of a block of a product: as many as still leave a block for most multiprocessors.
-FEATURES = (128, 64, 32)
-FEATURES_A_WARP = 4
-LEAST_WARPS, MOST_WARPS = 4, 32
+
+
+class _Way(NamedTuple):
+    """How large blocks of a product are at most, and how many share a multiprocessor.
+
+    `features` are as many as still leave a block for most multiprocessors.
+    """
+
+    columns: int
+    features: tuple[int, ...]
+    warps: int
+    at_once: int
+
+
+ALONE = _Way(columns=1024, features=(128, 64, 32), warps=32, at_once=1)
+# From so many blocks of one replica on, two at a time: one turns its rows while the other sums.
+MANY_BLOCKS = 256
+PAIRED = _Way(columns=512, features=(256, 128, 64), warps=16, at_once=2)
+LEAST_COLUMNS = 256
+RESERVED_BYTES = 1024
+# Features of a warp, warps of a block and of a multiprocessor.
+FEATURES_A_WARP, LEAST_WARPS, MOST_WARPS = 4, 4, 32
 # A feature with more entries in a tile is shared by the block, in PARTS.
 LONG, PARTS = 256, 8
 GRADIENT_COLUMNS, GRADIENT_FEATURES, GRADIENT_THREADS = 512, 128, 512
@@ -114,32 +131,21 @@ def _product_plan(
     out, rows = offsets[0][-1] - 1, prod(own)
     shape = (*count, *own, out)
     steps = [step for step, _ in (*data_steps(rows, x), *map(operand_step, shapes))]
-    tiles = -(-rows // ROWS)
-    features = _features(out, tiles * replicas, device)
-    warps = min(MOST_WARPS, max(LEAST_WARPS, features // FEATURES_A_WARP))
-    size = _wide_size(dtype)
-    fixed = MOST_WARPS * _list_bytes(size) + (FEATURES[0] + 2 * PARTS + 1) * PITCH * size
-    columns = _columns(x[-1], MOST_COLUMNS, fixed + 8 * FEATURES[0], size, device)
+    tiles, size = -(-rows // ROWS), _wide_size(dtype)
+    way = PAIRED if tiles * -(-out // ALONE.features[0]) >= MANY_BLOCKS else ALONE
+    columns, features = _tile(way, x[-1], size, device)
+    features = _features(way, features, out, tiles * replicas, device)
+    blocks = max(1, tiles * -(-out // features))
+    warps = _warps(way, columns, features, size, blocks * replicas, device)
+    flags = (int(shapes[1] is not None), int(transposed))
     return _Plan(
         _program(dtype),
         "product",
         shape,
-        (max(1, tiles * -(-out // features)), most_replicas(replicas)),
+        (blocks, most_replicas(replicas)),
         32 * warps,
-        (
-            rows,
-            x[-1],
-            out,
-            replicas,
-            columns,
-            features,
-            int(shapes[1] is not None),
-            int(transposed),
-            *steps,
-        ),
-        warps * _list_bytes(size)
-        + (columns + 1 + features + 2 * PARTS) * PITCH * size
-        + 2 * features * 4,
+        (rows, x[-1], out, replicas, columns, features, *flags, *steps),
+        _product_bytes(warps, columns, features, size),
         replicas,
     )
 
@@ -157,7 +163,7 @@ def _gradient_plan(
     size = _wide_size(dtype)
     features = min(out, GRADIENT_FEATURES)
     fixed = features * PITCH * size + (3 * features + 1) * 4
-    columns = _columns(inner, GRADIENT_COLUMNS * 4 // size, fixed, size, device)
+    columns = _columns(inner, GRADIENT_COLUMNS * 4 // size, shared_limit(device) - fixed, size)
     blocks = -(-out // max(1, features)) * -(-inner // columns)
     share, splits = _splits(-(-rows // ROWS), blocks)
     return _Plan(
@@ -182,18 +188,47 @@ def _list_bytes(size: int) -> int:
     return ROWS // 2 * (16 if size == 4 else 32)
 
 
-def _features(out: int, tiles: int, device: torch.device) -> int:
+def _product_bytes(warps: int, columns: int, features: int, size: int) -> int:
+    """Return the shared memory of a product's block."""
+    numbers = (columns + 1 + features + 2 * PARTS) * PITCH
+    return warps * _list_bytes(size) + numbers * size + 2 * features * 4
+
+
+def _tile(way: _Way, inner: int, size: int, device: torch.device) -> tuple[int, int]:
+    """Return a tile's columns, by one replica's shape alone, and the most features."""
+    budget = shared_limit(device) // way.at_once - (way.at_once - 1) * RESERVED_BYTES
+    columns = ROWS
+    for features in way.features:
+        fixed = _product_bytes(way.warps, 0, features, size)
+        columns = _columns(inner, way.columns, budget - fixed, size)
+        if columns >= min(inner, LEAST_COLUMNS):
+            return columns, features
+    return columns, way.features[-1]
+
+
+def _features(way: _Way, most: int, out: int, tiles: int, device: torch.device) -> int:
     """Return the features that a block takes; no sum depends on it."""
-    for features in FEATURES:
+    allowed = [features for features in way.features if features <= most]
+    for features in allowed:
         if 4 * tiles * -(-out // features) >= 3 * multiprocessors(device):
             return max(1, min(features, out))
-    return max(1, min(FEATURES[-1], out))
+    return max(1, min(allowed[-1], out))
 
 
-def _columns(inner: int, most: int, fixed: int, size: int, device: torch.device) -> int:
-    """Return the columns of a tile: as near to equal as they come, within shared memory."""
-    space = (shared_limit(device) - fixed) // (PITCH * size)
-    most = min(most, space // ROWS * ROWS)
+def _warps(
+    way: _Way, columns: int, features: int, size: int, blocks: int, device: torch.device
+) -> int:
+    """Return the warps of a block: fewer where blocks that run at once have enough together."""
+    most = way.warps
+    if blocks > 2 * multiprocessors(device):
+        needed = _product_bytes(way.warps, columns, features, size) + RESERVED_BYTES
+        most = min(most, MOST_WARPS // max(1, shared_limit(device) // needed))
+    return max(LEAST_WARPS, min(most, features // FEATURES_A_WARP))
+
+
+def _columns(inner: int, most: int, budget: int, size: int) -> int:
+    """Return the columns of a tile: as near to equal as they come, within so many bytes."""
+    most = max(ROWS, min(most, budget // (PITCH * size) // ROWS * ROWS))
     tiles = max(1, -(-inner // most))
     return max(ROWS, -(-inner // tiles // ROWS) * ROWS)
 

@@ -17,14 +17,13 @@ from kernels.tolerances import assert_agrees
 from lowdim_kernels import SparsePattern, masked, masked_cuda, masked_matmul
 from lowdim_kernels.cuda import launcher
 from lowdim_kernels.masked import masked_matmul_reference
+from lowdim_kernels.masked_geometry import shapes_of
 
 pytestmark = needs_compiler
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # Tiles so small that a matrix of a hundred columns has several along every axis.
 SMALL = {
-    "MOST_COLUMNS": 64,
-    "FEATURES": (32,),
-    "LEAST_WARPS": 2,
+    "ALONE": masked_cuda.ALONE._replace(columns=64, features=(32,)),
     "LONG": 20,
     "PARTS": 3,
     "GRADIENT_COLUMNS": 64,
@@ -170,18 +169,41 @@ def test_bits_are_equal_for_any_number_of_replicas(small_tiles):
     assert torch.equal(together[0][3], alone[0])
 
 
-def test_bits_do_not_depend_on_how_features_are_divided(monkeypatch):
+@pytest.mark.parametrize("way", ["ALONE", "PAIRED"])
+def test_bits_do_not_depend_on_how_features_are_divided(way, monkeypatch):
     x, values, bias, pattern = uneven(rows=33)
-    results = []
-    for features in (32, 64, 128):
-        monkeypatch.setattr(masked_cuda, "FEATURES", (128, 64, features)[-1:] * 3)
-        monkeypatch.setattr(masked_cuda, "LONG", 40)
+    whole, results = getattr(masked_cuda, way), []
+    monkeypatch.setattr(masked_cuda, "LONG", 40)
+    monkeypatch.setattr(masked_cuda, "MANY_BLOCKS", 0 if way == "PAIRED" else 10**6)
+    for features, warps in ((16, 4), (32, 5), (64, 16)):
+        chosen = whole._replace(features=(features,), warps=warps)
+        monkeypatch.setattr(masked_cuda, way, chosen)
         _forget_plans()
         with running_on_cpu():
             results.append(masked_matmul(x, values, pattern, bias))
     _forget_plans()
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+    exact = masked_matmul_reference(x.double(), values.double(), pattern, bias.double())
+    assert_agrees(results[0], exact)
+
+
+@pytest.mark.parametrize("inner", [40, 1024, 5000])
+@pytest.mark.parametrize("rows", [64, 5000])
+@pytest.mark.parametrize("limit", [99, 163, 227])
+def test_a_block_fits_in_shared_memory(limit, rows, inner, monkeypatch):
+    monkeypatch.setattr(masked_cuda, "shared_limit", lambda device: limit * 1024)
+    pattern = SparsePattern.from_mask(torch.arange(1000 * inner).view(1000, inner) % 97 == 0)
+    index = tuple(pattern.tensors().values())
+    device, size = torch.device("cpu"), torch.Size((rows, inner))
+    for dtype in (torch.float32, torch.float64):
+        values = torch.empty(pattern.nnz, dtype=dtype)
+        shapes = shapes_of((values, None, *index[:2], None))
+        plan = masked_cuda._product_plan.__wrapped__(False, dtype, device, size, *shapes)
+        assert plan.shared_bytes <= limit * 1024
+        g = torch.Size((rows, 1000))
+        plan = masked_cuda._gradient_plan.__wrapped__(dtype, device, g, size, *shapes[2:4])
+        assert plan.shared_bytes <= limit * 1024
 
 
 @pytest.mark.parametrize("spoiler", [torch.nan, torch.inf])
