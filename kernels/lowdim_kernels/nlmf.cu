@@ -273,16 +273,25 @@ __device__ __forceinline__ void factor_gradients(const Tiles& tiles, const Opera
   }
 }
 
-// Parts: of U (replicas, tiles across, out, rank), of V (replicas, tiles down, in, rank), of the
-// network (replicas, tiles, 3 hidden + 1).
+// What the tiles leave of the gradients: of U (replicas, tiles across, out, rank), of V (replicas,
+// tiles down, in, rank), of the network (replicas, tiles, 3 hidden + 1), one behind the other.
+struct Parts {
+  Wide *u, *v, *network;
+};
+__device__ __forceinline__ Parts parts_in(Wide* scratch, Index out, Index in, Index rank,
+                                          Index across, Index down, Index replicas) {
+  Wide* const v = scratch + replicas * across * out * rank;
+  return {scratch, v, v + replicas * down * in * rank};
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, GRADIENT_BLOCKS)
     gradient_parts(const Scalar* g, const Scalar* u, const Scalar* v, const Scalar* a1,
-                   const Scalar* b1, const Scalar* a2, Wide* u_parts, Wide* v_parts,
-                   Wide* network_parts, Index out, Index in, Index rank, Index hidden,
-                   Index replicas) {
+                   const Scalar* b1, const Scalar* a2, Wide* scratch, Index out, Index in,
+                   Index rank, Index hidden, Index replicas) {
   const Tiles tiles = tiles_in_shared();
   const unsigned across = static_cast<unsigned>((in + WIDTH - 1) / WIDTH);
   const Index down = (out + HEIGHT - 1) / HEIGHT;
+  const Parts parts = parts_in(scratch, out, in, rank, across, down, replicas);
   const Index tile_row = blockIdx.x / across, tile_column = blockIdx.x % across;
   const Index first_row = tile_row * HEIGHT, first_column = tile_column * WIDTH;
   const Index row = first_row + threadIdx.x / 32 * ROWS, column = first_column + threadIdx.x % 32;
@@ -296,10 +305,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, GRADIENT_BLOCKS)
       own[k] = is_entry ? widen(g[(r * out + row + k) * in + column]) : Wide(0);
     }
     network_gradients(tiles, o, p, own, change,
-                      network_parts + (r * down * across + blockIdx.x) * (3 * hidden + 1));
+                      parts.network + (r * down * across + blockIdx.x) * (3 * hidden + 1));
     factor_gradients(tiles, o, change, first_row, first_column,
-                     u_parts + (r * across + tile_column) * out * rank,
-                     v_parts + (r * down + tile_row) * in * rank);
+                     parts.u + (r * across + tile_column) * out * rank,
+                     parts.v + (r * down + tile_row) * in * rank);
   }
 }
 
@@ -321,9 +330,10 @@ __device__ __forceinline__ Wide sum_of_teams(const Wide* parts, Index r, Index n
 
 // Adds up the parts: blocks along x take 32 numbers of U, then of V, then of the network.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
-    gradients(const Wide* u_parts, const Wide* v_parts, const Wide* network_parts, Scalar* du,
-              Scalar* dv, Scalar* da1, Scalar* db1, Scalar* da2, Scalar* dc, Index out, Index in,
-              Index rank, Index hidden, Index across, Index down, Index replicas) {
+    gradients(Wide* scratch, Scalar* du, Scalar* dv, Scalar* da1, Scalar* db1, Scalar* da2,
+              Scalar* dc, Index out, Index in, Index rank, Index hidden, Index across, Index down,
+              Index replicas) {
+  const Parts parts = parts_in(scratch, out, in, rank, across, down, replicas);
   const Index u_count = out * rank, v_count = in * rank, count = 3 * hidden + 1;
   const Index u_blocks = (u_count + 31) / 32, v_blocks = (v_count + 31) / 32;
   const Index block = blockIdx.x, lane = threadIdx.x % 32;
@@ -331,15 +341,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
   for (Index r = blockIdx.y; r < replicas; r += gridDim.y) {
     if (block < u_blocks) {
       const Index e = block * 32 + lane;
-      const Wide total = sum_of_teams(u_parts, r, across, u_count, e);
+      const Wide total = sum_of_teams(parts.u, r, across, u_count, e);
       if (INSIDE(e < u_count) && writes) narrow(total, du[r * u_count + e]);
     } else if (block < u_blocks + v_blocks) {
       const Index e = (block - u_blocks) * 32 + lane;
-      const Wide total = sum_of_teams(v_parts, r, down, v_count, e);
+      const Wide total = sum_of_teams(parts.v, r, down, v_count, e);
       if (INSIDE(e < v_count) && writes) narrow(total, dv[r * v_count + e]);
     } else {
       const Index e = (block - u_blocks - v_blocks) * 32 + lane;
-      const Wide total = sum_of_teams(network_parts, r, across * down, count, e);
+      const Wide total = sum_of_teams(parts.network, r, across * down, count, e);
       if (INSIDE(e < count) && writes) {
         const bool is_c = e == 3 * hidden;
         Scalar* const units = e < hidden ? da1 : e < 2 * hidden ? db1 : da2;

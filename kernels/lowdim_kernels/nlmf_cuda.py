@@ -31,9 +31,9 @@ def product_on_cuda(activation: str, *operands: Tensor) -> Tensor:
         launch(
             _program(activation, u.dtype, ROWS_OF_PRODUCT),
             "product",
-            (down * across, most_replicas(len(u))),
+            (down * across, most_replicas(u.shape[0])),
             THREADS,
-            [*(t.contiguous() for t in operands), weight, *sizes, len(u)],
+            [*(t.contiguous() for t in operands), weight, *sizes, u.shape[0]],
             shared_bytes=_factor_bytes(ROWS_OF_PRODUCT, _wide_size(u.dtype)),
         )
     return weight
@@ -48,31 +48,26 @@ def gradients_on_cuda(activation: str, g: Tensor, *operands: Tensor) -> tuple[Te
     rows = _rows_of_gradients(out, inner)
     down, across = _tiles(rows, out, inner)
     wide = torch.promote_types(g.dtype, torch.float32)
-    parts = [
-        g.new_empty((len(g), *shape), dtype=wide)
-        for shape in (
-            (across, out, rank),
-            (down, inner, rank),
-            (down * across, 3 * hidden + 1),
-        )
-    ]
-    chosen, size, replicas = _program(activation, g.dtype, rows), wide.itemsize, len(g)
+    network = 3 * hidden + 1
+    numbers = across * out * rank + down * inner * rank + down * across * network
+    scratch = g.new_empty(g.shape[0] * numbers, dtype=wide)
+    chosen, size, replicas = _program(activation, g.dtype, rows), wide.itemsize, g.shape[0]
     launch(
         chosen,
         "gradient_parts",
         (down * across, most_replicas(replicas)),
         THREADS,
-        [*(t.contiguous() for t in (g, *operands[:-1])), *parts, *sizes, replicas],
+        [*(t.contiguous() for t in (g, *operands[:-1])), scratch, *sizes, replicas],
         shared_bytes=_factor_bytes(rows, size)
         + (TEAMS * (3 * UNITS + 1) + TEAMS * rows * (WIDTH + 1)) * size,
     )
-    blocks = sum(-(-count // WIDTH) for count in (out * rank, inner * rank, 3 * hidden + 1))
+    blocks = sum(-(-count // WIDTH) for count in (out * rank, inner * rank, network))
     launch(
         chosen,
         "gradients",
         (blocks, most_replicas(replicas)),
         THREADS,
-        [*parts, *results, *sizes, across, down, replicas],
+        [scratch, *results, *sizes, across, down, replicas],
         shared_bytes=THREADS * size,
     )
     return results
