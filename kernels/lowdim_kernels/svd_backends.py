@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lowdim_kernels.loops.workspace import space
 from lowdim_kernels.ops import TAG
 from lowdim_kernels.subspace import first_columns, iterated_triplets, width_of
 
@@ -202,11 +203,12 @@ def _in_lanes(g: Tensor, k: int, check: bool, method: str, tag: Any) -> Triplets
     if g.shape[1] < g.shape[2]:
         v, s, u = _in_lanes(g.mT, k, check, method, tag)
         return u, s, v
-    from lowdim_kernels.loops.truncated_svd import gram_svd
+    from lowdim_kernels.loops.truncated_svd import DECOMPOSE, gram_places, gram_svd
 
     least_tail = LEAST_TAIL[g.dtype] if method == "auto" else 0.0
-    options = (ROUNDS[g.dtype], PASSES[g.dtype], least_tail, tag)
-    return _run(gram_svd, (g.contiguous(),), k, check, options)
+    decomposing = DECOMPOSE.address(np.float64(0))
+    options = (ROUNDS[g.dtype], PASSES[g.dtype], least_tail, decomposing, tag)
+    return _run(gram_svd, gram_places(*g.shape[1:], k), (g.contiguous(),), k, check, options)
 
 
 def _iterated(
@@ -224,25 +226,34 @@ def _iterated(
 def _iterated_in_lanes(
     k: int, oversample: int, iterations: int, check: bool, g: Tensor, start: Tensor | None, tag: Any
 ) -> Triplets:
-    from lowdim_kernels.loops.truncated_svd import iterated_svd
+    from lowdim_kernels.loops.truncated_svd import DECOMPOSE, iterated_places, iterated_svd
 
     width = width_of(g, k, oversample)
     start = g.new_empty(len(g), g.shape[2], 0) if start is None else start[..., :width]
     columns = start.to(g).contiguous()
-    options = (width, columns.shape[2], iterations, ROUNDS[g.dtype], PASSES[g.dtype], tag)
-    return _run(iterated_svd, (g.contiguous(), columns), k, check, options)
+    sizes = iterated_places(*g.shape[1:], k, width)
+    rounds = ROUNDS[g.dtype], PASSES[g.dtype], DECOMPOSE.address(np.float64(0))
+    options = (width, columns.shape[2], iterations, *rounds, tag)
+    return _run(iterated_svd, sizes, (g.contiguous(), columns), k, check, options)
 
 
 def _run(
-    kernel: Callable[..., None], read: Sequence[Tensor], k: int, check: bool, options: Any
+    kernel: Callable[..., None],
+    sizes: Sequence[int],
+    read: Sequence[Tensor],
+    k: int,
+    check: bool,
+    options: Any,
 ) -> Triplets:
-    """Return what a kernel writes, with LAPACK's triplets where it is in doubt."""
+    """Return what a kernel with scratch of these sizes writes, LAPACK's where it is in doubt."""
     g = read[0]
     batch, m, n = g.shape
     u, s, v = allocate_triplets(k, "", 0, 0, check, g, None)
     status = torch.empty(batch, dtype=torch.int64)
     addresses = np.array([t.data_ptr() for t in (g, u, s, v, status, *read[1:])])
-    kernel(addresses, batch, m, n, k, *options)
+    ends = np.cumsum([0, *sizes])
+    places = space(int(ends[-1])) + ends[:-1]
+    kernel(addresses, places, batch, m, n, k, *options)
     if status.any():
         if check and (status == _NOT_FINITE).any():
             raise not_finite(status != _NOT_FINITE)

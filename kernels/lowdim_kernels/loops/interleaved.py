@@ -14,16 +14,14 @@ from lowdim_kernels.loops.lanes import clear, collect, lanes_of, load, load_wide
 
 
 @part
-def interleave(g, first, batch, m, n, packed, scales):
+def interleave(g, first, batch, m, n, packed, scales, starts, factors):
     """Fill `packed` with matrices from `first` on, each scaled to entries about one.
 
     `scales` gets what undoes the scaling, a power of two, or NaN for a matrix that is not finite.
-    Lanes past the batch repeat the last matrix.
+    Lanes past the batch repeat the last matrix. `starts` and `factors` are scratch.
     """
     w = lanes_of(packed)
     rows = (m + 3) // 4 * 4
-    starts = np.empty(w, np.int64)
-    factors = np.empty(w, packed.dtype)
     for lane in range(w):
         starts[lane] = min(first + lane, batch - 1) * m * n
         scales[lane] = _scale(g[starts[lane] : starts[lane] + m * n], factors)
