@@ -208,7 +208,9 @@ def _in_lanes(g: Tensor, k: int, check: bool, method: str, tag: Any) -> Triplets
     least_tail = LEAST_TAIL[g.dtype] if method == "auto" else 0.0
     decomposing = DECOMPOSE.address(np.float64(0))
     options = (ROUNDS[g.dtype], PASSES[g.dtype], least_tail, decomposing, tag)
-    return _run(gram_svd, gram_places(*g.shape[1:], k), (g.contiguous(),), k, check, options)
+    return _run(
+        gram_svd, gram_places(g.shape[1], g.shape[2], k), (g.contiguous(),), k, check, options
+    )
 
 
 def _iterated(
@@ -231,7 +233,7 @@ def _iterated_in_lanes(
     width = width_of(g, k, oversample)
     start = g.new_empty(len(g), g.shape[2], 0) if start is None else start[..., :width]
     columns = start.to(g).contiguous()
-    sizes = iterated_places(*g.shape[1:], k, width)
+    sizes = iterated_places(g.shape[1], g.shape[2], k, width)
     rounds = ROUNDS[g.dtype], PASSES[g.dtype], DECOMPOSE.address(np.float64(0))
     options = (width, columns.shape[2], iterations, *rounds, tag)
     return _run(iterated_svd, sizes, (g.contiguous(), columns), k, check, options)
