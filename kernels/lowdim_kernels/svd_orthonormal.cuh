@@ -6,26 +6,26 @@ constexpr double LEAST_PIVOT = 1e-14;
 constexpr double LEAST_OUTSIDE = 1e-8;
 constexpr int MOST_PASSES = 8;
 
-// The place of the largest number not taken; every warp finds it for itself.
+// A positive number to 16 bits, its place below them: the larger the number, the larger this.
+__device__ __forceinline__ unsigned ranked(double number, int place) {
+  union {
+    float number;
+    unsigned bits;
+  } rounded;
+  rounded.number = number > 0 ? static_cast<float>(number) : 0.0f;
+  return (rounded.bits & ~127u) | static_cast<unsigned>(127 - place);
+}
+
+// The place of the largest number not taken, as near as 16 bits tell; every warp finds it.
 __device__ int largest(const double* numbers, int count, unsigned taken) {
-  double best = -1;
-  int at = count;
+  unsigned best = 0;
   for (int a = 0; a * 32 < count; ++a) {
     const int i = threadIdx.x % 32 + a * 32;
-    if (i < count && !(taken >> a & 1u) && numbers[i] > best) {
-      best = numbers[i];
-      at = i;
-    }
+    if (i < count && !(taken >> a & 1u)) best = max(best, ranked(numbers[i], i));
   }
-  for (int apart = 16; apart; apart /= 2) {
-    const double other = __shfl_xor_sync(0xffffffffu, best, apart);
-    const int there = __shfl_xor_sync(0xffffffffu, at, apart);
-    if (other > best || (other == best && there < at)) {
-      best = other;
-      at = there;
-    }
-  }
-  return at;
+  for (int apart = 16; apart; apart /= 2)
+    best = max(best, __shfl_xor_sync(0xffffffffu, best, apart));
+  return 127 - static_cast<int>(best & 127u);
 }
 
 // Eliminates columns, the largest pivot first or in turn: each takes its multiples off the others
@@ -55,7 +55,7 @@ __device__ __noinline__ int eliminate(int count) {
     if (PIVOTED && step == 0) least = LEAST_PIVOT * pivot;
     const bool is_sound = pivot > least;
     if (PIVOTED && !is_sound) break;
-    const double inverse = is_sound ? 1 / sqrt(pivot) : 0;
+    const double inverse = is_sound ? rsqrt(pivot) : 0;
     sound += is_sound;
     if (threadIdx.x == 0) {
       s.order[step] = p;

@@ -23,18 +23,18 @@ __device__ __forceinline__ bool rotate(double (&x)[ELEMENTS], double (&y)[ELEMEN
   const double both = a * b, square = across * across;
   const bool turns =
       min(a, b) > NEGLIGIBLE && square > COSINE * COSINE * both;
-  // The angle needs few digits, that the rotation is one needs all.
-  const float zeta = turns ? static_cast<float>((b - a) * LIFT) /
-                                 static_cast<float>(2 * across * LIFT)
-                           : 0.0f;
-  const float size = fabsf(zeta);
-  const float root = size > 1e9f ? size : sqrtf(fmaf(size, size, 1.0f));
-  const double t = turns ? static_cast<double>(copysignf(1.0f / (size + root), zeta)) : 0.0;
-  const double wide = fma(t, t, 1.0);
-  double c = rsqrtf(static_cast<float>(wide));
-  c = c * fma(-0.5 * wide * c, c, 1.5);
-  c = c * fma(-0.5 * wide * c, c, 1.5);
-  c = turns ? c : 1.0;
+  // The angle needs few digits, that the rotation is one needs all: t in float32, with a and b
+  // as parts of their sum, and then 1 / sqrt(1 + t^2) from an estimate by one step of third order.
+  const float part = __fdividef(1.0f, static_cast<float>((a + b) * LIFT));
+  const float apart = static_cast<float>((b - a) * LIFT) * part;
+  const float twice = static_cast<float>(2 * across * LIFT) * part;
+  const float wide = fmaf(twice, twice, apart * apart);
+  const float tangent = __fdividef(twice, fabsf(apart) + wide * rsqrtf(wide));
+  const double t = turns ? static_cast<double>(apart < 0 ? -tangent : tangent) : 0.0;
+  const double square_of_inverse = fma(t, t, 1.0);
+  const double guess = rsqrtf(static_cast<float>(square_of_inverse));
+  const double miss = fma(-square_of_inverse * guess, guess, 1.0);
+  const double c = turns ? fma(guess * miss, fma(0.375, miss, 0.5), guess) : 1.0;
   const double sine = c * t;
   for (int e = 0; e < ELEMENTS; ++e) {
     const double before = x[e];

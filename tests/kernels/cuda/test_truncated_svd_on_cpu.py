@@ -96,6 +96,15 @@ def test_excess_is_at_most_a_thousandth_whatever_the_matrix(kind, dtype):
             assert_best(g, low_rank(g, rank), rank)
 
 
+def test_sides_of_120_are_decomposed_in_the_shared_memory_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(svd_blocks, "shared_limit", lambda device: 163 * 1024)
+    g = matrix(130, 120) * torch.logspace(0, -2, 120)
+    with running_on_cpu(3):
+        x, near = low_rank(g, 30), low_rank(g, 30, method="iterate")
+    assert_best(g, x, 30)
+    assert excess_error(g, near, 30).max() < 0.01
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_depend_neither_on_the_matrices_beside_nor_on_the_order_of_threads(method, dtype):

@@ -70,7 +70,7 @@ def test_shared_memory_holds_sides_up_to_128_on_gpus_of_data_centres():
 
 
 # One block of 512 threads, or of 320, has all registers of a multiprocessor.
-MOST_REGISTERS = 128
+MOST_REGISTERS = {8: 128, 5: 168}
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_kernels_compile_without_spills(architecture, scalar, elements):
     assert set(found) == {"decompose", "iterate", "invert", "assemble"}
     for kernel, use in found.items():
         assert use.spilled_bytes == 0, kernel
-        assert use.registers <= MOST_REGISTERS, (kernel, use)
+        assert use.registers <= MOST_REGISTERS[elements], (kernel, use)
