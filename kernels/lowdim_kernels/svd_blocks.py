@@ -67,7 +67,7 @@ def iterated(
     data = tall.contiguous()
     batch, m, n = data.shape
     u, s, v, status = _outputs(data, k)
-    columns = None if start is None else start.to(g.dtype).contiguous()
+    columns = None if start is None else start.to(g).contiguous()
     y, z = data.new_empty(batch, m, n), data.new_empty(batch, n, n)
     plan = _plan(data, 2, True)
     own = 0 if ranks is None else ranks.contiguous()

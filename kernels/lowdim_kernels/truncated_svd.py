@@ -149,7 +149,7 @@ def _one_by_one(
 def _shaped(g: Tensor, rank: int | Tensor, u: Tensor, s: Tensor, v: Tensor) -> Triplets:
     """Return the triplets with g's leading axes, zero beyond each matrix's own rank."""
     if isinstance(rank, Tensor):
-        own = rank.expand(g.shape[:-2]).reshape(-1, 1)
+        own = _ranks(u, g, rank).unsqueeze(-1)
         kept = torch.arange(s.shape[-1], device=g.device) < own
         u, s, v = u * kept.unsqueeze(-2), s * kept, v * kept.unsqueeze(-2)
     u, s, v = (t.reshape(*g.shape[:-2], *t.shape[1:]) for t in (u, s, v))
@@ -207,7 +207,7 @@ def _ranks(matrices: Tensor, g: Tensor, rank: int | Tensor) -> Tensor:
                 f"rank must be integers for the leading axes of g {tuple(g.shape)}, "
                 f"got {rank.dtype} {tuple(rank.shape)}"
             )
-        return rank.to(torch.int64).expand(g.shape[:-2]).reshape(-1)
+        return rank.to(g.device, torch.int64).expand(g.shape[:-2]).reshape(-1)
     _largest(g, rank)
     return torch.full((matrices.shape[0],), rank, dtype=torch.int64, device=g.device)
 

@@ -61,6 +61,12 @@ def test_ranks_may_differ_by_matrix():
             assert_agrees((u[i, j] * s[i, j]) @ v[i, j].mT, x[i, j], steps=10)
 
 
+def test_ranks_may_lie_on_another_device():
+    g, ranks = torch.empty(2, 4, 3, device="meta"), torch.tensor([1, 2])
+    assert truncated_svd(g, ranks)[0].shape == (2, 4, 2)
+    assert low_rank(g, ranks).shape == g.shape
+
+
 def test_ranks_may_be_a_vmapped_axis():
     g, ranks = torch.randn(3, 9, 7).double(), torch.tensor([1, 4, 7])
     assert torch.equal(torch.func.vmap(low_rank)(g, ranks), low_rank(g, ranks))
