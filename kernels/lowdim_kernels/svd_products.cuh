@@ -32,6 +32,7 @@ struct Task {
   Index height;
   int block_pitch, count;
 };
+static_assert(sizeof(Task) <= TASK_DOUBLES * sizeof(double), "a task has its place");
 
 struct Space {
   Task* task;

@@ -84,7 +84,7 @@ def low_rank_on_cuda(
     options = _Options(method, oversample, iterations, check)
     if g.dtype in _HALVES:
         return low_rank_on_cuda(*options, g.float(), ranks, start).to(g.dtype)
-    full = min(g.shape[1:])
+    full, ranks = min(g.shape[1:]), ranks.to(g.device)
     if g.numel() and fits(g):
         # Each block works on columns of its matrix's own rank: the largest stays on the GPU.
         found = _in_blocks(full, options, g, ranks, start)

@@ -25,7 +25,7 @@ def low_rank_case(shape, rank):
 
     def operators(inputs, constants):
         (g,) = inputs
-        ranks = torch.full((len(g),), rank)
+        ranks = torch.full((len(g),), rank, device=g.device)
         return [
             (low_rank_operation.graph_op, ("auto", -1, 2, True, g, ranks, None)),
             (change_operation.graph_op, (False, g, ranks, g.detach() + 1)),

@@ -6,6 +6,12 @@ from kernels.cases import KRON_CASES, KRON_EDGES, MASKED_CASES, MASKED_EDGES
 from kernels.contract import OperationContract
 from kernels.cuda.on_cpu import cuda_kernels_chosen, needs_compiler, running_on_cpu
 from kernels.nlmf_cases import NLMF_CASES, NLMF_EDGES
+from kernels.svd_cases import (
+    LOW_RANK_CASES,
+    LOW_RANK_EDGES,
+    TRIPLETS_CASES,
+    TRIPLETS_EDGES,
+)
 
 pytestmark = needs_compiler
 
@@ -37,3 +43,13 @@ class TestMaskedMatmul(InterpretedContract):
 class TestNlmfWeight(InterpretedContract):
     cases = NLMF_CASES[:2]
     edges = NLMF_EDGES
+
+
+class TestLowRank(InterpretedContract):
+    cases = LOW_RANK_CASES[:2]
+    edges = LOW_RANK_EDGES
+
+
+class TestTriplets(InterpretedContract):
+    cases = TRIPLETS_CASES
+    edges = TRIPLETS_EDGES
