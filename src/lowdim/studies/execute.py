@@ -50,7 +50,8 @@ def execute(
     Chunks go to `run.threads` threads, the longest first, each with one thread of its own; where
     `run.memory_gib`, less the `held_bytes` of the data, is too little for that, fewer replicas
     train at once. What is finished is kept as well when an error or Ctrl-C ends it early.
-    Raises UserError before anything is trained where one replica by itself is too large.
+    Raises UserError before anything is trained where one replica by itself is too large, or where
+    the device is not there.
     """
     if all(planned.key in store for item in work for planned in item.planned):
         threads, sizes = run.threads, [AT_ONCE for _ in work]
@@ -127,6 +128,8 @@ class _Keeper:
 
 def _room(work: Sequence[Work], run: RunConfig, held_bytes: int) -> tuple[int, list[int]]:
     """Return how many chunks may train at once, and how many replicas each of an arm's may have."""
+    if run.device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device: {run.device} is asked for, but torch sees no GPU; set cpu")
     needs = [
         memory_need(
             f"arm {item.planned[0].arm}",

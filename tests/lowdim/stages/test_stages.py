@@ -188,6 +188,12 @@ def test_training_without_tuned_rates_says_what_to_do(run):
         train_block(study, run, ARMS, block.tuned, block.runs, block.curves, SilentProgress())
 
 
+def test_a_device_that_is_not_there_is_said_before_training(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device: cuda:1 is asked for, but torch sees no GPU"):
+        _stages(smoke(), run.model_copy(update={"device": "cuda:1"}))
+
+
 def test_a_damaged_shard_is_trained_again(run):
     study = smoke()
     _, before = _stages(study, run)
