@@ -1,8 +1,8 @@
 """How truncated SVDs run on the GPU: in one block a matrix where it fits, else by torch's products.
 
-In blocks nothing waits for the GPU unless `check` is set, and bits depend on the matrix alone. For
-larger matrices that holds of `truncated_svd` by iteration without its last part; LAPACK's way and
-`low_rank`, whose ranks are on the GPU, do wait.
+In blocks nothing waits for the GPU unless `check` is set, and bits depend on the matrix alone. Of
+larger matrices, triplets by iteration don't wait either; `low_rank`, whose ranks are on the GPU,
+and torch's own decompositions do.
 """
 
 from collections.abc import Callable
