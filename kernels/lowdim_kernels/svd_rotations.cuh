@@ -14,15 +14,16 @@ constexpr double LIFT = 1e25;
 constexpr double COSINE = sizeof(SCALAR) == 8 ? 2e-15 : 1e-8;
 constexpr double CALM = sizeof(SCALAR) == 8 ? 4e-9 : 1e-5;
 
-// Turns two columns with squares a and b until they are orthogonal; says if it turned far.
-__device__ __forceinline__ bool rotate(double (&x)[ELEMENTS], double (&y)[ELEMENTS], double& a,
-                                       double& b) {
+enum Turned { TURNED = 1, TURNED_FAR = 2 };
+
+// Turns two columns with squares a and b until they are orthogonal; says whether it did, and far.
+__device__ __forceinline__ unsigned rotate(double (&x)[ELEMENTS], double (&y)[ELEMENTS], double& a,
+                                           double& b) {
   double across = 0;
   for (int e = 0; e < ELEMENTS; ++e) across = fma(x[e], y[e], across);
   across = sum_over_group(across);
   const double both = a * b, square = across * across;
-  const bool turns =
-      min(a, b) > NEGLIGIBLE && square > COSINE * COSINE * both;
+  const bool turns = min(a, b) > NEGLIGIBLE && square > COSINE * COSINE * both;
   // The angle needs few digits, that the rotation is one needs all: t in float32, with a and b
   // as parts of their sum, and then 1 / sqrt(1 + t^2) from an estimate by one step of third order.
   const float part = __fdividef(1.0f, static_cast<float>((a + b) * LIFT));
@@ -44,7 +45,7 @@ __device__ __forceinline__ bool rotate(double (&x)[ELEMENTS], double (&y)[ELEMEN
   a = fma(-t, across, a);
   b = fma(t, across, b);
   const bool far = fabs(t) > CALM || square > CALM * CALM * both;
-  return turns && far;
+  return turns ? far ? TURNED | TURNED_FAR : TURNED : 0u;
 }
 
 __device__ __forceinline__ double square_of(const double (&x)[ELEMENTS]) {
@@ -62,8 +63,9 @@ __device__ __noinline__ void rotate_columns(int count) {
     bool far = false;
     for (int round = 0; round < last; ++round) {
       if (group < blocks / 2) {
-        const int p = group ? (round + group) % last : last;
-        const int q = (round + last - group) % last;
+        const int after = round + group, before = round - group;
+        const int p = group == 0 ? last : after < last ? after : after - last;
+        const int q = before < 0 ? before + last : before;
         double x[4][ELEMENTS], a[4];
         int column[4];
         for (int h = 0; h < 4; ++h) {
@@ -72,19 +74,23 @@ __device__ __noinline__ void rotate_columns(int count) {
             x[h][e] = s.columns[column[h] * LENGTH + lane + e * LANES];
           a[h] = round ? s.norms[column[h]] : square_of(x[h]);
         }
+        unsigned turned = round ? 0u : TURNED;  // of which norms are new
         if (round == 0) {
-          far |= rotate(x[0], x[1], a[0], a[1]);
-          far |= rotate(x[2], x[3], a[2], a[3]);
+          turned |= rotate(x[0], x[1], a[0], a[1]);
+          turned |= rotate(x[2], x[3], a[2], a[3]);
         }
-        far |= rotate(x[0], x[2], a[0], a[2]);
-        far |= rotate(x[1], x[3], a[1], a[3]);
-        far |= rotate(x[0], x[3], a[0], a[3]);
-        far |= rotate(x[1], x[2], a[1], a[2]);
-        for (int h = 0; h < 4; ++h) {
-          for (int e = 0; e < ELEMENTS; ++e)
-            s.columns[column[h] * LENGTH + lane + e * LANES] = x[h][e];
-          if (lane == 0) s.norms[column[h]] = a[h];
+        turned |= rotate(x[0], x[2], a[0], a[2]);
+        turned |= rotate(x[1], x[3], a[1], a[3]);
+        turned |= rotate(x[0], x[3], a[0], a[3]);
+        turned |= rotate(x[1], x[2], a[1], a[2]);
+        if (turned) {
+          for (int h = 0; h < 4; ++h) {
+            for (int e = 0; e < ELEMENTS; ++e)
+              s.columns[column[h] * LENGTH + lane + e * LANES] = x[h][e];
+            if (lane == 0) s.norms[column[h]] = a[h];
+          }
         }
+        far = far || (turned & TURNED_FAR);
       }
       __syncthreads();
     }
