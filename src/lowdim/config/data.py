@@ -12,13 +12,16 @@ from lowdim.config.base import Count, Positive, Strict
 class Mnist1dData(Strict):
     """MNIST-1D: `samples` of the published draw (80 % train, 20 % test) and two further draws.
 
-    `label_noise` is the share of the training samples whose class is replaced by another.
+    `redraw` gives every seed but the first training samples of a draw of its own; all are judged
+    on the same held-out samples. `label_noise` is the share of the training samples whose class is
+    replaced by another.
     """
 
     name: Literal["mnist1d"] = "mnist1d"
     samples: Annotated[int, Field(ge=50)] = 5_000
     monitor: Annotated[int, Field(ge=10)] = 10_000
     fresh: Annotated[int, Field(ge=10)] = 10_000
+    redraw: bool = False
     label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property

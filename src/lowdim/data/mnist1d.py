@@ -17,6 +17,7 @@ from lowdim.data.task import Split, Task
 
 CLASSES = 10
 PUBLISHED_SEED = 42
+_REDRAWN_SEED = 4_000_042
 
 
 def mnist1d_task(
@@ -27,15 +28,17 @@ def mnist1d_task(
     seed: int = PUBLISHED_SEED,
     monitor_seed: int = 1_000_042,
     fresh_seed: int = 2_000_042,
+    sets: int = 1,
     folder: str | os.PathLike[str] | None = None,
 ) -> Task:
     """Return classification of ten digit-like signals of length 40, with held-out test splits.
 
     Train and `test` are the first 80 % and last 20 % of one draw of `samples` by mnist1d's own
     generator with its default arguments; with the default seed and size, the published data.
-    `monitor` and `fresh` are whole draws of their own. Each draw is standardised by one mean and
-    one deviation over all its own numbers, as generated, so test samples share these two numbers
-    with train samples, and draws differ in them by sampling error.
+    `monitor` and `fresh` are whole draws of their own. Training samples come in `sets`: those of
+    set k are the train part of a draw of their own, for k = 0 of the one above. Each draw is
+    standardised by one mean and one deviation over all its own numbers, as generated, so test
+    samples share these two numbers with train samples, and draws differ in them by sampling error.
     Every draw has as many samples of each class. Cached below `folder` (see `cache_folder`).
     """
     sizes = {"samples": samples, "monitor": monitor, "fresh": fresh}
@@ -62,7 +65,11 @@ def mnist1d_task(
         "monitor": _split(arrays["monitor_x"], arrays["monitor_y"]),
         "fresh": _split(arrays["fresh_x"], arrays["fresh_y"]),
     }
-    return Task("mnist1d", "cross_entropy", _split(x[:cut], y[:cut]), held_out)
+    drawn = [_redrawn(samples, place, folder) for place in range(1, sets)]
+    train_x = np.stack([x[:cut], *(own["samples_x"][:cut] for own in drawn)])
+    train_y = np.stack([y[:cut], *(own["samples_y"][:cut] for own in drawn)])
+    train = Split(torch.from_numpy(train_x), torch.from_numpy(train_y))
+    return Task("mnist1d", "cross_entropy", train, held_out)
 
 
 def with_label_noise(task: Task, share: float, *, seed: int = 3_000_042) -> Task:
@@ -80,6 +87,17 @@ def with_label_noise(task: Task, share: float, *, seed: int = 3_000_042) -> Task
     shift = torch.randint(1, classes, (len(targets), len(wrong)), generator=draw)
     targets[:, wrong] = (targets[:, wrong] + shift) % classes
     return replace(task, train=Split(task.train.inputs, targets))
+
+
+def _redrawn(samples: int, place: int, folder: str | os.PathLike[str] | None) -> Arrays:
+    """Return the draw from which a training set after the first is taken."""
+    seed = _REDRAWN_SEED + place
+
+    def build() -> Arrays:
+        return dict(zip(("samples_x", "samples_y"), _draw(samples, seed), strict=True))
+
+    arguments = {"samples": samples, "seed": seed, "mnist1d": version("mnist1d"), "layout": 1}
+    return cached_arrays("mnist1d", arguments, build, folder=folder)
 
 
 def _draw(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

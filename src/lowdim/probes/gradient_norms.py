@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lowdim.probes.samples import own_samples
+
 if TYPE_CHECKING:
     from lowdim.data.task import Task
     from lowdim.engine.job import ReplicaView
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 class GradientNorms:
     """The Frobenius norm of the gradient of every parameter but biases.
 
-    It is the gradient of the mean loss of the first `samples` training samples, the same at every
-    reading; `<parameter>_gradient_norm`, with the layer's name before the parameter's: of `fc1.u`
-    it is `fc1_u_gradient_norm`.
+    It is the gradient of the mean loss of the first `samples` training samples of a replica's set,
+    the same at every reading; `<parameter>_gradient_norm`, with the layer's name before the
+    parameter's: of `fc1.u` it is `fc1_u_gradient_norm`.
     """
 
     task: Task
@@ -27,13 +29,9 @@ class GradientNorms:
     samples: int = 1000
 
     def __call__(self, view: ReplicaView) -> dict[str, Tensor]:
-        split = self.task.train
-        if split.sets > 1:
-            raise ValueError(f"gradient_norms needs one set for all seeds, got {split.sets}")
-        like = next(iter(view.params.values()))
-        inputs = split.inputs[0, : self.samples].to(like.device, like.dtype)
-        targets = split.targets[0, : self.samples].to(like.device)
-        gradients = view.gradients(self.task.loss, inputs, targets)
+        inputs, targets = own_samples(self.task.train, view)
+        rows = slice(self.samples)
+        gradients = view.gradients(self.task.loss, inputs[:, rows], targets[:, rows], shared=False)
         return {
             f"{name.replace('.', '_')}_gradient_norm": torch.linalg.vector_norm(
                 gradient.flatten(1).double(), dim=1

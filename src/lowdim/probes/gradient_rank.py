@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lowdim.probes.samples import own_samples
 from lowdim_kernels.truncated_svd import truncated_svd
 
 if TYPE_CHECKING:
@@ -41,15 +42,12 @@ class GradientRank:
     every: int = 1
 
     def __call__(self, view: ReplicaView) -> dict[str, Tensor]:
-        split = self.task.train
-        if split.sets > 1:
-            raise ValueError(f"gradient_rank needs one set for all seeds, got {split.sets}")
-        like = next(iter(view.params.values()))
-        inputs = split.inputs[0].to(like.device, like.dtype)
-        targets = split.targets[0].to(like.device)
-        true = _joined(view.gradients(self.task.loss, inputs, targets))
+        inputs, targets = own_samples(self.task.train, view)
+        loss = self.task.loss
+        true = _joined(view.gradients(loss, inputs, targets, shared=False))
         parts = [
-            view.gradients(self.task.loss, inputs[rows], targets[rows]) for rows in self._batches
+            view.gradients(loss, inputs[:, rows], targets[:, rows], shared=False)
+            for rows in self._batches
         ]
         # all batches along one axis, so that many matrices go through each decomposition
         stacked = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -68,7 +68,9 @@ def _data(arm: ArmConfig) -> str:
         return (
             f"MNIST-1D, {told['samples']:,} samples of the published draw, four fifths to train "
             f"and one fifth to test, and two further draws: {told['monitor']:,} samples for curves "
-            f"and {told['fresh']:,} for the accuracy on fresh data.{_noise(told)}"
+            f"and {told['fresh']:,} for the accuracy on fresh data."
+            f"{' Training samples are drawn anew for each seed.' if told['redraw'] else ''}"
+            f"{_noise(told)}"
         )
     if told["name"] == "linear_map":
         return _linear_map(told)

@@ -107,7 +107,11 @@ class TaskShelf:
 
     def _mnist1d(self, config: Mnist1dData, seeds: int) -> Task:
         task = mnist1d_task(
-            config.samples, monitor=config.monitor, fresh=config.fresh, folder=self.run.cache
+            config.samples,
+            monitor=config.monitor,
+            fresh=config.fresh,
+            sets=seeds if config.redraw else 1,
+            folder=self.run.cache,
         )
         return with_label_noise(task, config.label_noise) if config.label_noise else task
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lowdim.data import mnist1d_task
+from lowdim.data.mnist1d import with_label_noise
 
 
 def small(folder, **arguments):
@@ -80,6 +81,24 @@ def test_another_seed_is_another_draw(task, tmp_path):
     other = small(tmp_path, seed=7)
     assert not torch.equal(other.train.inputs, task.train.inputs)
     assert torch.equal(other.held_out["monitor"].inputs, task.held_out["monitor"].inputs)
+
+
+def test_further_training_sets_are_draws_of_their_own_judged_on_the_same_samples(task, tmp_path):
+    several, more = small(tmp_path, sets=3), small(tmp_path, sets=4)
+    assert several.train.inputs.shape == (3, 40, 40)
+    assert torch.equal(several.train.inputs[:1], task.train.inputs)
+    assert torch.equal(more.train.inputs[:3], several.train.inputs)
+    assert torch.equal(more.train.targets[:3], several.train.targets)
+    rows = several.train.inputs.flatten(0, 1)
+    assert len(rows.unique(dim=0)) == len(rows)
+    for name, split in several.held_out.items():
+        assert torch.equal(split.inputs, task.held_out[name].inputs)
+
+
+def test_noise_of_a_training_set_hangs_on_no_other(tmp_path):
+    few, more = (with_label_noise(small(tmp_path, sets=sets), 0.2) for sets in (2, 4))
+    assert torch.equal(more.train.targets[:2], few.train.targets)
+    assert not torch.equal(few.train.targets[1], small(tmp_path, sets=2).train.targets[1])
 
 
 def test_changing_a_split_in_memory_leaves_the_cache_alone(tmp_path):

@@ -11,7 +11,7 @@ from engine_problems import classification, program, regression, replicas
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lowdim.engine import train
+from lowdim.engine import Replica, train
 from lowdim.models import Mlp
 from lowdim.optim import Adam
 from lowdim.probes import GradientNorms, WeightSpectra, build_probe, effective_rank
@@ -109,11 +109,19 @@ def test_gradient_norms_are_those_of_the_mean_loss_over_the_first_samples(engine
         assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_gradient_norms_refuse_sets_that_differ_by_seed():
+@pytest.mark.parametrize("engine", ["torch", "fused"])
+def test_gradient_norms_are_those_of_a_replicas_own_set(engine):
     task = regression()
-    job = program(lambda: nn.Linear(5, 2), watch=(), probes=(GradientNorms(task),))
-    with pytest.raises(ValueError, match="one set for all seeds, got 3"):
-        train(job, task, replicas(1), engine="torch")
+    chosen = [Replica(0, {"learning_rate": 0.01}, data_set=place) for place in (2, 0)]
+    probes = (GradientNorms(task),)
+    job = program(lambda: nn.Linear(5, 2), epochs=1, watch=(), probes=probes)
+    for replica, result in zip(chosen, train(job, task, chosen, engine=engine), strict=True):
+        module = nn.Linear(5, 2)
+        module.load_state_dict(result.state)
+        x, y = task.train.inputs[replica.data_set], task.train.targets[replica.data_set]
+        nn.functional.mse_loss(module(x), y).backward()
+        found = result.curves["weights", "weight_gradient_norm"][-1]
+        assert found == pytest.approx(module.weight.grad.norm().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["weight_spectra", "gradient_norms"])

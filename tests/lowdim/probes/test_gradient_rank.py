@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -121,8 +123,14 @@ def test_both_engines_read_it(engine):
         assert result.curves["weights", "energy_kept"].tolist() == [1, 1, 1]
 
 
-def test_sets_that_differ_by_seed_are_refused():
-    x, y = torch.randn(2, 20, 6).double(), torch.zeros(2, 20, dtype=torch.int64)
-    probe = GradientRank(Task("sets", "cross_entropy", Split(x, y)), Adam(), BATCH)
-    with pytest.raises(ValueError, match="one set for all seeds, got 2"):
-        probe(view()[1])
+def test_each_replica_is_read_on_its_own_set():
+    one, other = task(), task()
+    inputs = torch.cat([one.train.inputs, 2 * other.train.inputs + 1])
+    both = Split(inputs, torch.cat([one.train.targets, other.train.targets.flip(1)]))
+    seen = replace(view()[1], data_set=torch.tensor([1, 0]))
+    together = GradientRank(Task("sets", "cross_entropy", both), Adam(), BATCH)(seen)
+    for place, own in enumerate((1, 0)):
+        split = Split(both.inputs[own : own + 1], both.targets[own : own + 1])
+        alone = GradientRank(Task("set", "cross_entropy", split), Adam(), BATCH)(view()[1])
+        for name, values in together.items():
+            torch.testing.assert_close(values[place], alone[name][place])
