@@ -15,6 +15,7 @@ import torch
 LEAST_MS = 2.0
 ON_GPU = 0  # in place of a number of threads
 LEAST_ROUNDS = 5
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def alternated(
@@ -75,6 +76,18 @@ def summary(times: list[float]) -> dict[str, float]:
 def times_slower(times: list[float], ours: list[float]) -> float:
     """Return the median over rounds of a run's time over ours in the same round."""
     return statistics.median(theirs / mine for theirs, mine in zip(times, ours))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's malloc return no memory to the system, as far as it can be told.
+
+    Otherwise the page faults of a large result, a third of a product's time, fall on whichever run
+    the heap's layout chooses.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def peak_mib(run: Callable[[], Any], threads: int = 1) -> float:
