@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-LEAST_MS = 2.0
+LEAST_MS, SHORT_MS = 2.0, 20.0
 ON_GPU = 0  # in place of a number of threads
 LEAST_ROUNDS = 5
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -25,21 +25,22 @@ def alternated(
 ) -> dict[str, list[float]]:
     """Return milliseconds of each run, round by round in turn, after a warm-up.
 
-    A short run is repeated to fill two milliseconds, and called half as often before that, untimed,
-    so that what the others left in the caches does not count. The clock is CPU time of the
-    process unless another is given.
+    A short run is repeated to fill two milliseconds. One of less than twenty is called half as
+    often before that, once at least, untimed: what others left in the caches does not count.
+    The clock is CPU time of the process unless another is given.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     repeats = {name: _repeats(run, clock) for name, run in runs.items()}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, times.values())) < LEAST_ROUNDS:
         for name, run in runs.items():
-            for _ in range(repeats[name] // 2):
+            times_before, repeated = repeats[name]
+            for _ in range(times_before):
                 run()
             began = clock()
-            for _ in range(repeats[name]):
+            for _ in range(repeated):
                 run()
-            times[name].append(1e3 * (clock() - began) / repeats[name])
+            times[name].append(1e3 * (clock() - began) / repeated)
     return times
 
 
@@ -55,8 +56,11 @@ def _after_the_gpu() -> float:
     return time.perf_counter()
 
 
-def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
-    """Return how many calls fill the least time, by the quickest of some: once caches are warm."""
+def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> tuple[int, int]:
+    """Return how many calls come before, and how many fill the least time.
+
+    By the quickest of some calls: once caches are warm.
+    """
     run()
     took: list[float] = []
     end = time.perf_counter() + 0.05
@@ -64,7 +68,8 @@ def _repeats(run: Callable[[], Any], clock: Callable[[], float]) -> int:
         began = clock()
         run()
         took.append(clock() - began)
-    return max(1, min(500, round(1e-3 * LEAST_MS / max(min(took), 1e-6))))
+    repeated = max(1, min(500, round(1e-3 * LEAST_MS / max(min(took), 1e-6))))
+    return (repeated + 1) // 2 if 1e3 * min(took) < SHORT_MS else 0, repeated
 
 
 def summary(times: list[float]) -> dict[str, float]:
