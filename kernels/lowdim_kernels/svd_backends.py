@@ -11,6 +11,7 @@ from torch import Tensor
 from lowdim_kernels.loops.workspace import space
 from lowdim_kernels.ops import TAG
 from lowdim_kernels.subspace import first_columns, iterated_triplets, width_of
+from lowdim_kernels.svd_finite import around_infinite, not_finite
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 # Smaller sides up to this are faster by Gram matrices in lanes, for eight matrices or more.
@@ -81,14 +82,14 @@ def triplets_on_cpu(
     tag = TAG[g.dtype]
     in_lanes = min(g.shape[1:]) <= LARGEST_IN_LANES
     if not g.shape[0] or not k or method == "exact" or (method == "auto" and not in_lanes):
-        return _around_infinite(check, g, lambda finite: _by_lapack(finite, k))
+        return around_infinite(check, g, lambda finite: _by_lapack(finite, k))
     if method == "iterate" and in_lanes:
         return _iterated_in_lanes(k, oversample, iterations, check, g, start, tag)
     if method == "iterate":
         return _iterated(k, oversample, iterations, check, g, start)
     if in_lanes:
         return _in_lanes(g, k, check, method, tag)
-    return _around_infinite(check, g, lambda finite: by_wide_gram_matrix(finite, k))
+    return around_infinite(check, g, lambda finite: by_wide_gram_matrix(finite, k))
 
 
 def allocate_low_rank(
@@ -149,32 +150,6 @@ def _decomposed(g: Tensor, check: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]
     finite = finite[..., None, None]
     spoiled = torch.where(finite, 0.0, torch.nan).to(g)
     return *torch.linalg.svd(torch.where(finite, g, 0.0), full_matrices=False), spoiled
-
-
-def _around_infinite(check: bool, g: Tensor, compute: Callable[[Tensor], Triplets]) -> Triplets:
-    """Return what finite matrices give, and NaN for the others unless they are to raise."""
-    # A sum is fifteen times faster than a test of every entry, and rarely overflows.
-    if torch.isfinite(g.flatten(1).sum(1)).all():
-        return compute(g)
-    finite = torch.isfinite(g).flatten(1).all(1)
-    if check and not finite.all():
-        raise not_finite(finite)
-    kept = finite.nonzero().squeeze(1)
-    if len(kept) == len(g):
-        return compute(g)
-    results = compute(g[kept])
-    filled = [r.new_full((len(g), *r.shape[1:]), torch.nan) for r in results]
-    for target, r in zip(filled, results):
-        target[kept] = r
-    return tuple(filled)  # type: ignore[return-value]
-
-
-def not_finite(finite: Tensor) -> ValueError:
-    first = int((~finite).nonzero()[0])
-    return ValueError(
-        f"g must be finite, matrix {first} of {len(finite)} is not "
-        "(check=False makes such a matrix alone NaN)"
-    )
 
 
 def _by_lapack(g: Tensor, k: int) -> Triplets:
