@@ -1,4 +1,4 @@
-"""Whole training runs on the CPU by one precompiled library: a call is an epoch of a replica.
+"""Whole training runs on the CPU by one precompiled library: a call is epochs of a replica.
 
 The network, its backward pass and its update are a tape (`lowdim_kernels.tape`). A replica's
 result is the same to the last bit whatever is trained beside it.
@@ -25,6 +25,8 @@ from lowdim.optim.schedules import rate_factor
 
 Workspaces = tuple[np.ndarray, np.ndarray]
 STEPS_AHEAD = 4096  # of a schedule made at once
+STEPS_AT_ONCE = 1024
+STEP_METRICS = ("step_loss", "gradient_square", "gradient_product")
 
 
 def structures(replicas: Sequence[Replica]) -> dict[Any, Replica]:
@@ -100,7 +102,10 @@ class _ReplicaRun:
         self.steps = -(-self.count // self.size)
         self.present = np.full(self.steps, float(self.size))  # samples in each step
         self.present[-1] -= self.steps * self.size - self.count
-        self.outputs = np.zeros((self.steps, 4), self.tape.dtype)
+        # Epochs between which nothing is read are one call; it can't be interrupted, so not all.
+        watched = self.program.watch or self.program.probes
+        self.together = 1 if watched else max(1, STEPS_AT_ONCE // self.steps)
+        self.outputs = np.zeros((self.together * self.steps, 4), self.tape.dtype)
         self._schedules = np.zeros((0, 0, 0))
         self._first_schedule = 0
         self._laid_out: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
@@ -109,61 +114,65 @@ class _ReplicaRun:
 
     def train(self, on_epoch: OnEpoch | None) -> ReplicaResult:
         self._read(0)
-        for epoch in range(1, self.program.epochs + 1):
-            if not self._epoch(epoch):
+        epoch, epochs = 1, self.program.epochs
+        while epoch <= epochs:
+            count = min(self.together, epochs - epoch + 1)
+            whole = self._epochs(epoch, count)
+            for finished in range(epoch, epoch + whole):
+                self._read(finished)
+                if on_epoch:
+                    on_epoch(finished, 1)
+            epoch += whole
+            if whole < count:
                 self.result.diverged_epoch = epoch
                 break
-            self._read(epoch)
-            if on_epoch:
-                on_epoch(epoch, 1)
         self.result.curves, self.result.times = self.readings.arrays()
         if self.result.diverged_epoch is None:
             self._finish()
         return self.result
 
-    def _epoch(self, epoch: int) -> bool:
-        """Run one epoch; return whether every loss was finite."""
-        done = (epoch - 1) * self.steps
-        outputs = self.outputs
+    def _epochs(self, first: int, count: int) -> int:
+        """Run epochs; return how many came to an end, fewer where a loss was not finite."""
+        orders = [self._batches(epoch) for epoch in range(first, first + count)]
         samples, targets = self._arrays(self.task.train)
+        steps, outputs = self.steps, self.outputs[: count * self.steps]
         finished = self.tape.training.run(
             self.state,
             workspace=self.spaces[0],
-            schedule=self._schedule(epoch),
-            order=self._batches(epoch),
+            schedule=self._schedule(first, count),
+            order=orders[0] if count == 1 else np.concatenate(orders),
             samples=samples,
             targets=targets,
             outputs=outputs,
         )
-        steps = outputs[: min(finished + 1, self.steps)].astype(np.float64)
-        present = self.present[: len(steps)]
-        last = done + self.steps
-        self.readings.note(
-            epoch, last, ("train", "loss"), float(steps[:, 0] @ (present / present.sum()))
-        )
-        if self.program.step_metrics:
-            names = ("step_loss", "gradient_square", "gradient_product")
-            for number, row in enumerate(steps):
-                for name, value in zip(names, row, strict=False):
-                    self.readings.note(epoch, done + number + 1, ("train", name), value)
-        return finished == self.steps
+        for number in range(min(count, finished // steps + 1)):
+            own = outputs[number * steps : min((number + 1) * steps, finished + 1)]
+            self._note(first + number, own.astype(np.float64))
+        return finished // steps
 
-    def _schedule(self, epoch: int) -> np.ndarray:
-        """Return the schedule of an epoch's steps; those of many epochs are made at once."""
-        place = epoch - 1 - self._first_schedule
-        if place >= len(self._schedules):
-            self._first_schedule, place = epoch - 1, 0
-            ahead = min(self.program.epochs - epoch + 1, 1 + STEPS_AHEAD // self.steps)
-            done, total = (epoch - 1) * self.steps, self.program.epochs * self.steps
-            factors = [
-                rate_factor(self.program.schedule, done + n, total)
-                for n in range(ahead * self.steps)
-            ]
+    def _note(self, epoch: int, steps: np.ndarray) -> None:
+        """Keep what an epoch's steps put out."""
+        done, present = (epoch - 1) * self.steps, self.present[: len(steps)]
+        loss = float(steps[:, 0] @ (present / present.sum()))
+        self.readings.note(epoch, done + self.steps, ("train", "loss"), loss)
+        for name, values in zip(STEP_METRICS, steps.T) if self.program.step_metrics else ():
+            for number, value in enumerate(values, done + 1):
+                self.readings.note(epoch, number, ("train", name), value)
+
+    def _schedule(self, first: int, count: int) -> np.ndarray:
+        """Return the schedule of some epochs' steps; those of many are made at once."""
+        place = first - 1 - self._first_schedule
+        if place + count > len(self._schedules):
+            self._first_schedule, place = first - 1, 0
+            ahead = min(self.program.epochs - first + 1, max(count, STEPS_AHEAD // self.steps))
+            done, total = (first - 1) * self.steps, self.program.epochs * self.steps
+            numbers = range(done, done + ahead * self.steps)
+            factors = [rate_factor(self.program.schedule, n, total) for n in numbers]
             rates = self.hyper["learning_rate"] * np.array(factors)
             scales = np.tile(1 / self.present, ahead)
             rows = self.tape.schedule(self.hyper, rates, done, scales)
             self._schedules = rows.reshape(ahead, self.steps, -1)
-        return self._schedules[place]
+        return self._schedules[place : place + count].reshape(count * self.steps, -1)
 
     def _batches(self, epoch: int) -> np.ndarray:
         """Return the rows of each step (steps, batch), -1 for none."""
