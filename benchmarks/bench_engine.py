@@ -26,6 +26,7 @@ from reporting import FOLDER, write_results
 REPLICAS = ((1, 5), (8, 2), (32, 1))  # of the torch engine, and epochs
 TWO_THREADS = 1.8
 MANY = 32
+IN_A_ROW = 5  # replicas that a study hands to a thread
 # the fused engine's step must be so many times shorter
 BARS = {
     "dense": {"plain": 16, "jax": 2.2},
@@ -73,11 +74,11 @@ def table(seconds: float) -> list[dict[str, Any]]:
     return found
 
 
-def two_threads(seconds: float, replicas: int = 16) -> list[dict[str, Any]]:
+def two_threads(seconds: float, replicas: int = 40) -> list[dict[str, Any]]:
     """Return for each case the elapsed time of one thread over that of two, in the same round."""
     found = []
     for name, case in CASES.items():
-        runs = [threaded(case, replicas, threads) for threads in (1, 2)]
+        runs = [threaded(case, replicas, threads, row=IN_A_ROW) for threads in (1, 2)]
         ratios, end = [], time.perf_counter() + seconds
         for run in runs:
             run()
@@ -124,13 +125,13 @@ def scaling(seconds: float) -> list[dict[str, Any]]:
     return found
 
 
-def threaded(case: Case, replicas: int, threads: int, epochs: int = 20) -> Run:
-    """Return the fused engine's run of replicas handed to a pool of threads one by one."""
-    single = engine_run(case, "fused", 1, epochs=epochs)
+def threaded(case: Case, replicas: int, threads: int, epochs: int = 20, row: int = 1) -> Run:
+    """Return the fused engine's run of replicas handed to a pool of threads `row` at a time."""
+    few = engine_run(case, "fused", row, epochs=epochs)
     pool = ThreadPoolExecutor(threads)
 
     def run() -> int:
-        return sum(pool.map(lambda _: single(), range(replicas)))
+        return sum(pool.map(lambda _: few(), range(replicas // row)))
 
     return run
 
@@ -139,16 +140,23 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     """Draw replica-steps a second against replicas, a line an engine."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     for engine in dict.fromkeys(row["engine"] for row in found):
         own = [row for row in found if row["engine"] == engine]
         x, y = zip(*((r["replicas"], r["replica_steps_per_second"]) for r in own), strict=True)
-        axes.plot(x, y, marker="o", markersize=3, label=engine)
-    axes.set(xscale="log", yscale="log", xlabel="replicas", ylabel="replica-steps / s")
+        (line,) = axes.plot(x, y, marker="o", markersize=3)
+        label = {"jax": "JAX: jit + vmap + scan", "plain": "plain loop"}.get(engine, engine)
+        axes.annotate(
+            label, (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center",
+            color=line.get_color(), fontsize=9,
+        )  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="replicas", ylabel="replica-steps a second")
     axes.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"], minor=False)
+    marks = [2000, 5000, 10_000, 20_000, 50_000]
+    axes.set_yticks(marks, [f"{mark:,}" for mark in marks], minor=False)
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
-    axes.set_title("Networks 40-100-10, batch 100, Adam", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("Networks 40-100-10, batch 100, Adam, on two CPU cores", fontsize=10)
     figure.savefig(path)
 
 
