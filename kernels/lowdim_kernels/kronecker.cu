@@ -13,12 +13,33 @@ __device__ __forceinline__ Index start_of(Index c, Index size, Index right) {
   return RIGHT_IS_ONE ? c * size : c / right * size * right + c % right;
 }
 
+// Fills DEPTH rows of SIDE numbers with read(k, n), neighbours in k or in n by neighbouring threads.
+template <int SIDE, bool ALONG_K, class Read>
+__device__ __forceinline__ void fill(Wide* target, Read read) {
+  for (int e = threadIdx.x; e < SIDE * DEPTH; e += THREADS) {
+    const int k = ALONG_K ? e % DEPTH : e / SIDE, n = ALONG_K ? e / DEPTH : e % SIDE;
+    target[k * width_of(SIDE) + n] = read(k, n);
+  }
+}
+
 __device__ __forceinline__ void accumulate_tiles(Tile* own, const Wide* left, const Wide* right) {
 #pragma unroll
   for (int j = 0; j < MOST; ++j) {
     int m, n;
     place_of<ROWS, COLUMNS, RIGHT_IS_ONE>(worker() + j * WORKERS, m, n);
     accumulate(own[j], left + m, width_of(ROWS), right + n, width_of(COLUMNS), DEPTH);
+  }
+}
+
+// Calls store(m, n, value) for every number that this thread holds, padding included.
+template <class Store>
+__device__ __forceinline__ void store_tiles(const Tile* own, Store store) {
+#pragma unroll
+  for (int j = 0; j < MOST; ++j) {
+    int m, n;
+    place_of<ROWS, COLUMNS, RIGHT_IS_ONE>(worker() + j * WORKERS, m, n);
+#pragma unroll
+    for (int e = 0; e < HELD; ++e) store(m + row_of(e), n + column_of(e), own[j].held[e]);
   }
 }
 
@@ -35,41 +56,31 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const SCALAR* a_own = a + r * a_step;
     Tile own[MOST] = {};
     for (Index k0 = 0; k0 < inner; k0 += DEPTH) {
-      for (int e = threadIdx.x; e < ROWS * DEPTH; e += THREADS) {
-        const Index o = first_row + e / DEPTH, i = k0 + e % DEPTH;
-        Wide value = 0;
+      fill<ROWS, true>(factor, [&](int k, int m) {
+        const Index o = first_row + m, i = k0 + k;
         if (INSIDE(o < outer) &&
             INSIDE(i < inner))
-          value = widen(a_own[o * a_row + i * a_column]);
-        factor[e % DEPTH * width_of(ROWS) + e / DEPTH] = value;
-      }
-      for (int e = threadIdx.x; e < COLUMNS * DEPTH; e += THREADS) {
-        const int k = RIGHT_IS_ONE ? e % DEPTH : e / COLUMNS;
-        const int n = RIGHT_IS_ONE ? e / DEPTH : e % COLUMNS;
-        const Index i = k0 + k, c = first + n;
-        Wide value = 0;
+          return widen(a_own[o * a_row + i * a_column]);
+        return Wide(0);
+      });
+      fill<COLUMNS, RIGHT_IS_ONE>(data, [&](int k, int n) {
+        const Index c = first + n, i = k0 + k;
         if (INSIDE(c < columns) &&
             INSIDE(i < inner))
-          value = widen(x_own[start_of(c, inner, right) + i * right]);
-        data[k * width_of(COLUMNS) + n] = value;
-      }
+          return widen(x_own[start_of(c, inner, right) + i * right]);
+        return Wide(0);
+      });
       __syncthreads();
       accumulate_tiles(own, factor, data);
       __syncthreads();
     }
     SCALAR* y_own = y + r * columns * outer;
-#pragma unroll
-    for (int j = 0; j < MOST; ++j) {
-      int m, n;
-      place_of<ROWS, COLUMNS, RIGHT_IS_ONE>(worker() + j * WORKERS, m, n);
-#pragma unroll
-      for (int e = 0; e < HELD; ++e) {
-        const Index o = first_row + m + row_of(e), c = first + n + column_of(e);
-        if (INSIDE(o < outer) &&
-            INSIDE(c < columns))
-          narrow(own[j].held[e], y_own[start_of(c, outer, right) + o * right]);
-      }
-    }
+    store_tiles(own, [&](int m, int n, Wide value) {
+      const Index o = first_row + m, c = first + n;
+      if (INSIDE(o < outer) &&
+          INSIDE(c < columns))
+        narrow(value, y_own[start_of(c, outer, right) + o * right]);
+    });
   }
 }
 
@@ -88,42 +99,30 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const SCALAR* x_own = x + r * x_step;
     Tile own[MOST] = {};
     for (Index k0 = begin; k0 < end; k0 += DEPTH) {
-      for (int e = threadIdx.x; e < ROWS * DEPTH; e += THREADS) {
-        const int k = RIGHT_IS_ONE ? e / ROWS : e % DEPTH;
-        const int m = RIGHT_IS_ONE ? e % ROWS : e / DEPTH;
+      fill<ROWS, !RIGHT_IS_ONE>(given, [&](int k, int m) {
         const Index c = k0 + k, o = first_row + m;
-        Wide value = 0;
         if (INSIDE(c < end) &&
             INSIDE(o < outer))
-          value = widen(g_own[start_of(c, outer, right) + o * right]);
-        given[k * width_of(ROWS) + m] = value;
-      }
-      for (int e = threadIdx.x; e < COLUMNS * DEPTH; e += THREADS) {
-        const int k = RIGHT_IS_ONE ? e / COLUMNS : e % DEPTH;
-        const int n = RIGHT_IS_ONE ? e % COLUMNS : e / DEPTH;
+          return widen(g_own[start_of(c, outer, right) + o * right]);
+        return Wide(0);
+      });
+      fill<COLUMNS, !RIGHT_IS_ONE>(data, [&](int k, int n) {
         const Index c = k0 + k, i = first + n;
-        Wide value = 0;
         if (INSIDE(c < end) &&
             INSIDE(i < inner))
-          value = widen(x_own[start_of(c, inner, right) + i * right]);
-        data[k * width_of(COLUMNS) + n] = value;
-      }
+          return widen(x_own[start_of(c, inner, right) + i * right]);
+        return Wide(0);
+      });
       __syncthreads();
       accumulate_tiles(own, given, data);
       __syncthreads();
     }
     Wide* part = parts + (r * gridDim.x + blockIdx.x) * outer * inner;
-#pragma unroll
-    for (int j = 0; j < MOST; ++j) {
-      int m, n;
-      place_of<ROWS, COLUMNS, RIGHT_IS_ONE>(worker() + j * WORKERS, m, n);
-#pragma unroll
-      for (int e = 0; e < HELD; ++e) {
-        const Index o = first_row + m + row_of(e), i = first + n + column_of(e);
-        if (INSIDE(o < outer) &&
-            INSIDE(i < inner))
-          part[o * inner + i] = own[j].held[e];
-      }
-    }
+    store_tiles(own, [&](int m, int n, Wide value) {
+      const Index o = first_row + m, i = first + n;
+      if (INSIDE(o < outer) &&
+          INSIDE(i < inner))
+        part[o * inner + i] = value;
+    });
   }
 }

@@ -1,7 +1,8 @@
 """How kron_matmul runs on the GPU: the last two factors together where they fit, others by one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -18,16 +19,12 @@ from lowdim_kernels.cuda.launcher import (
 )
 from lowdim_kernels.cuda.parts import most_replicas, sum_of_parts
 from lowdim_kernels.kronecker_cpu import allocate_gradients, allocate_product
+from lowdim_kernels.kronecker_pair_plan import THREADS, pair_plan
 from lowdim_kernels.replicas import replica_count, with_replicas
 
-THREADS = 256
 # Blocks that share one replica's samples in a sum, and columns that one part of it takes.
 MOST_PARTS = 128
 LEAST_SHARE = 256
-# A pair's samples are taken in groups that fill the threads, while shared memory stays below this.
-GROUP_BYTES = 48 * 1024
-MOST_IN_GROUP = 16
-LARGEST_IN_PAIR = 128
 TILE = 4096
 DEPTH = 16
 # Below this side the tiles of tensor cores would be mostly padding.
@@ -48,7 +45,7 @@ def product_on_cuda(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     if not x.numel():
         return y.zero_()
     call = _Call(x, factors)
-    data = _Data(call.readable(x), x.shape[0] > 1 if call.leads else False)
+    data = call.data(x)
     for step in call.steps():
         target = y if step.ends else x.new_empty(call.replicas * call.rows * step.width)
         data = call.multiply(step, data, target)
@@ -65,7 +62,7 @@ def gradients_on_cuda(
     call = _Call(x, factors)
     dx = results[0] if x_needed else None
     da = results[x_needed:]
-    g, x_data = call.readable(g), _Data(call.readable(x), x.shape[0] > 1 if call.leads else False)
+    g, x_data = g.contiguous(), call.data(x)
     if len(factors) == 2 and call.pair(gradients=True):
         call.pair_gradients(g, x_data, dx, da)
     else:
@@ -111,10 +108,9 @@ class _Call:
         self.tf32 = int(in_tf32 and least >= LEAST_FOR_TENSOR_CORES)
         self.unit, self.gap = (16, 8) if self.tf32 else (4, 4)
 
-    @staticmethod
-    def readable(t: Tensor) -> Tensor:
-        """Return the tensor, contiguous."""
-        return t.contiguous()
+    def data(self, x: Tensor) -> _Data:
+        """Return x as the kernels read it."""
+        return _Data(x.contiguous(), self.leads and x.shape[0] > 1)
 
     def left(self, k: int) -> int:
         """Return the inner sizes before factor k, multiplied."""
@@ -150,7 +146,9 @@ class _Call:
         o, i = self.outer[-2:], self.inner[-2:]
         samples = self.rows * self.left(len(self.factors) - 2)
         limit = shared_limit(self.device)
-        return _pair(tuple(o), tuple(i), samples, limit, self.unit, self.gap, self._size, gradients)
+        return pair_plan(
+            tuple(o), tuple(i), samples, limit, self.unit, self.gap, self._size, gradients
+        )
 
     @property
     def _size(self) -> int:
@@ -291,55 +289,3 @@ class _Call:
             )
             self._factor_product(k, a.mT, _Data(g, True), target)
             g = target
-
-
-@lru_cache(maxsize=256)
-def _pair(
-    outer: tuple[int, int],
-    inner: tuple[int, int],
-    samples: int,
-    limit: int,
-    unit: int,
-    gap: int,
-    size: int,
-    gradients: bool,
-) -> tuple[dict[str, int], int] | None:
-    """Return constants and shared bytes of a pair; what a group is depends on one replica alone."""
-    (o1, o2), (i1, i2) = outer, inner
-    if max(*outer, *inner) > LARGEST_IN_PAIR:
-        return None
-
-    def space(rows: int, columns: int) -> int:
-        return -(-rows // unit) * unit * (-(-columns // unit) * unit + gap)
-
-    if gradients:
-        fixed = space(o1, i1) + space(o2, i2)
-        sides = [(i1, i2), (i2, i1), (o1, o2), (o2, o1), (i1, o2), (o2, i1), (i2, o1)]
-    else:
-        fixed = space(i1, o1) + space(i2, o2)
-        sides = [(i1, i2), (i2, o1)]
-    sample = sum(space(*side) for side in sides)
-    group = 1
-    while (
-        group < MOST_IN_GROUP
-        and 2 * group * o1 * i2 <= 16 * THREADS
-        and 128 * group <= samples
-        and (fixed + 2 * group * sample) * size <= GROUP_BYTES
-    ):
-        group *= 2
-    numbers = fixed + group * sample
-    if gradients:
-        workers = THREADS // 32 if unit == 16 else THREADS
-        numbers = max(
-            numbers, sum(_shares(o, i, unit, workers) * o * i for o, i in zip(outer, inner))
-        )
-    if numbers * size > limit:
-        return None
-    constants = {"O1": o1, "O2": o2, "I1": i1, "I2": i2, "GROUP": group}
-    return constants, numbers * size
-
-
-def _shares(rows: int, columns: int, unit: int, workers: int) -> int:
-    """Return how many workers add up one tile of a gradient."""
-    down, across = (16, 8) if unit == 16 else (4, 4)
-    return max(1, workers // (-(-rows // down) * -(-columns // across)))
