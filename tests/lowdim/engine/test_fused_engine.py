@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from engine_problems import classification, distance, network, program, regression, replicas
 from torch import nn
 
-from lowdim.engine import Program, Replica, split_rows, train
+from lowdim.engine import Program, Replica, fused, split_rows, train
 from lowdim.models import DeepLinear, Mlp
 from lowdim.optim import Adam, Sgd
 from lowdim.optim.proximal import ProximalSgd
@@ -138,6 +139,31 @@ def test_a_diverged_replica_stops_alone():
     assert not found[1].metrics
     (alone,) = train(job, classification(), chosen[2:], engine="fused")
     assert distance(alone.state, found[2].state) == 0
+
+
+@pytest.mark.parametrize("steps_at_once", [1, 20, 1024])
+def test_bits_do_not_depend_on_how_many_epochs_are_one_call(monkeypatch, steps_at_once):
+    task = regression(sets=1)
+    sizes = task.train.inputs.shape[-1], task.train.targets.shape[-1]
+    settings = {"build": lambda: nn.Sequential(nn.Linear(*sizes)), "rule": Sgd(), "epochs": 9}
+    settings |= {"batch_size": 16, "final": ()}
+    # too high a rate: the last one's error grows from step to step, until float32 is left
+    chosen = [*replicas(2), Replica(2, {"learning_rate": 10.0})]
+    step_by_step = train(program(**settings, watch=tuple(task.held_out)), task, chosen)
+    monkeypatch.setattr(fused, "STEPS_AT_ONCE", steps_at_once)
+    epochs = []
+    job = program(**settings, watch=())
+    found = train(job, task, chosen, engine="fused", on_epoch=lambda epoch, _: epochs.append(epoch))
+    ends = [result.diverged_epoch for result in found]
+    assert ends == [result.diverged_epoch for result in step_by_step]
+    assert ends[:2] == [None, None]
+    assert ends[2] > 1
+    assert epochs == [*range(1, 10), *range(1, 10), *range(1, ends[2])]
+    for one, other in zip(found, step_by_step, strict=True):
+        assert one.state.keys() == other.state.keys()
+        assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+        loss = ("train", "loss")
+        np.testing.assert_array_equal(one.curves[loss], other.curves[loss])
 
 
 def test_a_nan_in_the_inputs_is_seen_as_divergence():
