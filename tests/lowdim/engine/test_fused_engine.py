@@ -146,7 +146,7 @@ def test_bits_do_not_depend_on_how_many_epochs_are_one_call(monkeypatch, steps_a
     task = regression(sets=1)
     sizes = task.train.inputs.shape[-1], task.train.targets.shape[-1]
     settings = {"build": lambda: nn.Sequential(nn.Linear(*sizes)), "rule": Sgd(), "epochs": 9}
-    settings |= {"batch_size": 16, "final": ()}
+    settings |= {"batch_size": 16, "final": (), "schedule": "cosine"}
     # too high a rate: the last one's error grows from step to step, until float32 is left
     chosen = [*replicas(2), Replica(2, {"learning_rate": 10.0})]
     step_by_step = train(program(**settings, watch=tuple(task.held_out)), task, chosen)
@@ -159,6 +159,7 @@ def test_bits_do_not_depend_on_how_many_epochs_are_one_call(monkeypatch, steps_a
     assert ends[:2] == [None, None]
     assert ends[2] > 1
     assert epochs == [*range(1, 10), *range(1, 10), *range(1, ends[2])]
+    assert [len(result.curves["train", "loss"]) for result in found] == [9, 9, ends[2]]
     for one, other in zip(found, step_by_step, strict=True):
         assert one.state.keys() == other.state.keys()
         assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
